@@ -1,0 +1,20 @@
+# install and find_package(onnxopt).
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+get_property(libraries GLOBAL PROPERTY ONNXOPT_LIBRARIES)
+install(TARGETS ${libraries} onnxopt onnxopt_llvm EXPORT onnxoptTargets)
+install(EXPORT onnxoptTargets NAMESPACE onnxopt:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/onnxopt)
+foreach(room ir ops exec verifier passes)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/${room} DESTINATION include/onnxopt FILES_MATCHING PATTERN "*.h")
+endforeach()
+file(WRITE ${CMAKE_BINARY_DIR}/onnxoptConfig.cmake
+"include(CMakeFindDependencyMacro)
+find_dependency(absl)
+find_dependency(Protobuf)
+find_dependency(Threads)
+include(\${CMAKE_CURRENT_LIST_DIR}/onnxoptTargets.cmake)
+target_include_directories(onnxopt::onnxopt_llvm SYSTEM INTERFACE ${ONNXOPT_LLVM_INCLUDE})
+")
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/onnxoptConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/onnxoptConfig.cmake ${CMAKE_BINARY_DIR}/onnxoptConfigVersion.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/onnxopt)

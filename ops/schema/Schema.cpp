@@ -1,0 +1,81 @@
+// Lookup in the generated operator tables.
+#include "onnxopt/ops/schema/Schema.h"
+
+#include "llvm/ADT/DenseMap.h"
+
+#include <algorithm>
+
+namespace onnxopt::schema {
+namespace {
+
+const Table *const *tables() {
+  static const Table *const all[] = {&onnxTable(), &microsoftTable(), nullptr};
+  return all;
+}
+
+bool sameDomain(llvm::StringRef domain, const char *known) {
+  return domain == known || (domain == "ai.onnx" && known[0] == 0);
+}
+
+} // namespace
+
+const AttributeSpec *Schema::attribute(llvm::StringRef name) const {
+  for (const AttributeSpec &spec : attributes())
+    if (name == spec.name)
+      return &spec;
+  return nullptr;
+}
+
+const Formal *Schema::formalAt(llvm::ArrayRef<Formal> formals, size_t index) {
+  if (index < formals.size())
+    return &formals[index];
+  if (!formals.empty() && formals.back().kind() == FormalOption::Variadic)
+    return &formals.back();
+  return nullptr;
+}
+
+llvm::StringRef Schema::allowedTypes(const Formal &formal) const {
+  llvm::StringRef type = formal.type;
+  for (const TypeConstraint &constraint : constraints())
+    if (type == constraint.name)
+      return table_->typeSets[constraint.set];
+  return type;
+}
+
+Schema lookup(llvm::StringRef domain, llvm::StringRef name, int64_t version) {
+  if (domain == "ai.onnx")
+    domain = "";
+  for (const Table *const *t = tables(); *t; ++t) {
+    const Record *begin = (*t)->records, *end = begin + (*t)->numRecords;
+    // First record beyond (domain, name, version); the one before it, if it is the same operator, is in force.
+    const Record *it = std::upper_bound(begin, end, version, [&](int64_t v, const Record &r) {
+      if (int c = domain.compare(r.domain))
+        return c < 0;
+      if (int c = name.compare(r.name))
+        return c < 0;
+      return v < r.sinceVersion;
+    });
+    if (it != begin && domain == it[-1].domain && name == it[-1].name)
+      return {*t, it - 1};
+  }
+  return {};
+}
+
+bool knowsDomain(llvm::StringRef domain) { return latestVersion(domain) > 0; }
+
+int64_t latestVersion(llvm::StringRef domain) {
+  int64_t latest = 0;
+  for (const Table *const *t = tables(); *t; ++t)
+    for (size_t i = 0; i < (*t)->numRecords; ++i)
+      if (sameDomain(domain, (*t)->records[i].domain))
+        latest = std::max<int64_t>(latest, (*t)->records[i].sinceVersion);
+  return latest;
+}
+
+void forEach(llvm::function_ref<void(Schema)> visit) {
+  for (const Table *const *t = tables(); *t; ++t)
+    for (size_t i = 0; i < (*t)->numRecords; ++i)
+      visit({*t, &(*t)->records[i]});
+}
+
+} // namespace onnxopt::schema
