@@ -1,0 +1,402 @@
+// The inference engine: a forward walk with fixpoints at loops and one visit of a function for each call.
+#include "onnxopt/ops/Inference.h"
+
+#include "onnxopt/ops/Evaluate.h"
+
+namespace onnxopt {
+
+Type refine(DimContext &dims, const Type &inferred, const Type &declared, bool &contradicts) {
+  if (!inferred.isKnown())
+    return declared;
+  if (!declared.isKnown())
+    return inferred;
+  if (inferred.kind != declared.kind) {
+    contradicts |= !(inferred.kind == Type::Optional || declared.kind == Type::Optional);
+    return inferred;
+  }
+  if (inferred.inner) {
+    Type t = inferred;
+    t.inner = std::make_shared<const Type>(refine(dims, *inferred.inner, *declared.inner, contradicts));
+    return t;
+  }
+  Type t = inferred;
+  if (!t.hasElement())
+    t.element = declared.element;
+  else if (declared.hasElement() && declared.element != t.element)
+    contradicts = true;
+  if (!t.ranked) {
+    // A declared intermediate shape is a claim; without proof it is not adopted.
+    return t;
+  }
+  if (declared.ranked && declared.rank() != t.rank()) {
+    contradicts = true;
+    return t;
+  }
+  if (declared.ranked)
+    for (size_t i = 0; i < t.rank(); ++i)
+      if (t.dims[i] && declared.dims[i] && t.dims[i].isConstant() && declared.dims[i].isConstant() &&
+          t.dims[i] != declared.dims[i])
+        contradicts = true;
+  return t;
+}
+
+class Inference::Engine {
+public:
+  explicit Engine(Inference &owner) : owner_(owner), context_(owner.model_.context()) {}
+
+  llvm::DenseMap<const Value *, ValueFact> facts;
+  unsigned depth = 0;
+  bool silent = false; ///< inside repeated visits of a body: contradictions are reported on the last one only
+
+  void seedInputs(Graph &g) {
+    for (const auto &v : g.inputs())
+      if (const Type *t = v->declaredType()) {
+        ValueFact f;
+        f.type = *t;
+        nameUnknowns(f.type, v->name());
+        if (auto c = constantOf(v.get()))
+          adoptConstant(f, *c);
+        facts[v.get()] = std::move(f);
+      } else if (auto c = constantOf(v.get())) {
+        ValueFact f;
+        f.type = typeOf(*c);
+        adoptConstant(f, *c);
+        facts[v.get()] = std::move(f);
+      }
+  }
+
+  void runGraph(Graph &g) {
+    for (const auto &v : g.initializers()) {
+      ValueFact f;
+      if (v->initializer()) {
+        f.type = typeOf(*v->initializer());
+        adoptConstant(f, *v->initializer());
+      } else if (v->maybeExtra() && v->maybeExtra()->sparseInitializer) {
+        const SparseTensorData &s = *v->maybeExtra()->sparseInitializer;
+        llvm::SmallVector<Dim, 4> dims;
+        for (int64_t d : s.dims)
+          dims.push_back(context_.dims().constant(std::max<int64_t>(0, d)));
+        f.type = Type::tensor(s.values ? s.values->type : ElementType::Undefined, dims);
+      }
+      facts[v.get()] = std::move(f);
+    }
+    for (Node &n : g.nodes())
+      runNode(n);
+  }
+
+  void runNode(Node &n);
+  void report(std::string code, std::string path, std::string message, Severity severity) {
+    if (owner_.options_.diagnose && !silent)
+      owner_.diagnostics_.push_back({severity, std::move(code), std::move(path), std::move(message)});
+  }
+
+  const ValueFact *find(const Value *v) const {
+    auto it = facts.find(v);
+    return it == facts.end() ? nullptr : &it->second;
+  }
+  Context &context() { return context_; }
+  Inference &owner() { return owner_; }
+
+  /// Unknown dims of an input are symbols of their own, named so that a reader can tell.
+  void nameUnknowns(Type &t, llvm::StringRef name) {
+    (void)name;
+    if (t.isTensor())
+      for (Dim &d : t.dims)
+        if (!d)
+          d = context_.dims().fresh("", {context_.smallestInputDim, INT64_MAX});
+  }
+
+  Type typeOf(const TensorData &c) {
+    llvm::SmallVector<Dim, 4> dims;
+    for (int64_t d : c.dims)
+      dims.push_back(context_.dims().constant(std::max<int64_t>(0, d)));
+    return Type::tensor(c.type, dims);
+  }
+
+  void adoptConstant(ValueFact &f, const TensorData &c) {
+    auto n = elementCount(c.dims);
+    if (!n || *n > owner_.options_.maxConstantElements || !c.problem.empty() || c.elided)
+      return;
+    auto t = c.read();
+    if (t.ok())
+      setConstant(f, std::move(*t));
+  }
+  void setConstant(ValueFact &f, Tensor t) {
+    if ((t.type() == ElementType::Int64 || t.type() == ElementType::Int32 || t.type() == ElementType::Bool) && t.rank() <= 2) {
+      SymTensor v;
+      v.dims.assign(t.dims().begin(), t.dims().end());
+      for (int64_t x : t.ints())
+        v.elements.push_back(context_.dims().constant(x));
+      f.value = std::move(v);
+    }
+    f.constant = std::move(t);
+  }
+
+  bool callFunction(const Node &call, llvm::ArrayRef<InferContext::Fact> inputs, llvm::SmallVectorImpl<InferContext::Fact> &outputs);
+
+private:
+  Inference &owner_;
+  Context &context_;
+};
+
+namespace {
+
+class EngineContext : public InferContext {
+public:
+  EngineContext(Node &node, llvm::function_ref<const ValueFact *(const Value *)> find,
+                llvm::function_ref<bool(Graph &, llvm::ArrayRef<Fact>, llvm::SmallVectorImpl<Fact> &)> region)
+      : InferContext(node, node.graph()->context()), find_(find), region_(region) {
+    results.resize(node.numResults());
+  }
+  const Type &type(unsigned i) const override {
+    static const Type unknown;
+    const ValueFact *f = fact(i);
+    return f ? f->type : unknown;
+  }
+  const SymTensor *value(unsigned i) const override {
+    const ValueFact *f = fact(i);
+    return f && f->value ? &*f->value : nullptr;
+  }
+  std::optional<Tensor> constant(unsigned i) const override {
+    const ValueFact *f = fact(i);
+    return f ? f->constant : std::nullopt;
+  }
+  bool inferRegion(Graph &g, llvm::ArrayRef<Fact> in, llvm::SmallVectorImpl<Fact> &out) override { return region_(g, in, out); }
+
+private:
+  const ValueFact *fact(unsigned i) const {
+    const Value *v = node_.operand(i);
+    return v ? find_(v) : nullptr;
+  }
+  llvm::function_ref<const ValueFact *(const Value *)> find_;
+  llvm::function_ref<bool(Graph &, llvm::ArrayRef<Fact>, llvm::SmallVectorImpl<Fact> &)> region_;
+};
+
+} // namespace
+
+bool Inference::Engine::callFunction(const Node &call, llvm::ArrayRef<InferContext::Fact> inputs,
+                                     llvm::SmallVectorImpl<InferContext::Fact> &outputs) {
+  Function &f = *call.callee();
+  if (depth > 16)
+    return false;
+  // Attributes of the call are put in place of references in a private copy of the body.
+  Model scratch(context_);
+  scratch.opsets = f.opsets;
+  Graph &g = scratch.graph();
+  llvm::DenseMap<Value *, Value *> map;
+  for (size_t i = 0; i < f.graph->inputs().size(); ++i) {
+    Value *v = g.addInput(f.graph->inputs()[i]->name());
+    map[f.graph->inputs()[i].get()] = v;
+    ValueFact fact;
+    if (i < inputs.size()) {
+      fact.type = inputs[i].type;
+      fact.value = inputs[i].value;
+      const ValueFact *given = call.operand(i) ? find(call.operand(i)) : nullptr;
+      if (given)
+        fact.constant = given->constant;
+    }
+    facts[v] = std::move(fact);
+  }
+  auto bind = [&](llvm::StringRef name) -> const Attribute * {
+    if (const Attribute *a = call.attribute(name))
+      return a;
+    for (const Attribute &a : f.attributeDefaults)
+      if (a.name == name)
+        return &a;
+    return nullptr;
+  };
+  cloneNodes(*f.graph, g, nullptr, map, "", bind, true);
+  ++depth;
+  bool wasSilent = silent;
+  silent = true; // the body's own faults are reported where the function is defined
+  runGraph(g);
+  silent = wasSilent;
+  --depth;
+  for (unsigned i = 0; i < f.graph->outputs().size(); ++i) {
+    Value *v = map.lookup(f.graph->returnNode()->operand(i));
+    InferContext::Fact out;
+    if (const ValueFact *fact = v ? find(v) : nullptr) {
+      out.type = fact->type;
+      out.value = fact->value;
+    }
+    outputs.push_back(std::move(out));
+  }
+  // Facts of the copy must not outlive it.
+  walk(g, [&](Node &n) {
+    for (const auto &r : n.results())
+      facts.erase(r.get());
+    for (Graph *sub : n.regions()) {
+      for (const auto &v : sub->inputs())
+        facts.erase(v.get());
+      for (const auto &v : sub->initializers())
+        facts.erase(v.get());
+    }
+  });
+  for (const auto &v : g.inputs())
+    facts.erase(v.get());
+  return true;
+}
+
+void Inference::Engine::runNode(Node &n) {
+  auto findFact = [&](const Value *v) { return find(v); };
+  auto region = [&](Graph &g, llvm::ArrayRef<InferContext::Fact> in, llvm::SmallVectorImpl<InferContext::Fact> &out) {
+    if (depth > 32)
+      return false;
+    ++depth;
+    for (size_t i = 0; i < g.inputs().size(); ++i) {
+      ValueFact f;
+      if (i < in.size()) {
+        f.type = in[i].type;
+        f.value = in[i].value;
+      }
+      if (!f.type.isKnown() && g.inputs()[i]->declaredType())
+        f.type = *g.inputs()[i]->declaredType();
+      facts[g.inputs()[i].get()] = std::move(f);
+    }
+    runGraph(g);
+    for (unsigned i = 0; i < g.outputs().size(); ++i) {
+      InferContext::Fact f;
+      if (const ValueFact *v = find(g.returnNode()->operand(i))) {
+        f.type = v->type;
+        f.value = v->value;
+      }
+      if (!f.type.isKnown() && g.outputs()[i].type)
+        f.type = *g.outputs()[i].type;
+      out.push_back(std::move(f));
+    }
+    --depth;
+    return true;
+  };
+  EngineContext ctx(n, findFact, region);
+  const OpFacts *facts_ = n.callee() ? nullptr : factsOf(n);
+  std::vector<Tensor> folded;
+  if (n.callee()) {
+    llvm::SmallVector<InferContext::Fact, 4> in, out;
+    for (unsigned i = 0; i < n.numOperands(); ++i) {
+      InferContext::Fact f;
+      f.type = ctx.type(i);
+      if (const SymTensor *v = ctx.value(i))
+        f.value = *v;
+      in.push_back(std::move(f));
+    }
+    if (callFunction(n, in, out))
+      for (unsigned i = 0; i < n.numResults() && i < out.size(); ++i)
+        ctx.results[i] = std::move(out[i]);
+  } else if (facts_ && facts_->infer) {
+    bool arity = true;
+    if (schema::Schema s = ctx.schema())
+      for (int i = 0; i < s.minInputs(); ++i) {
+        const schema::Formal *f = s.input(i);
+        if (f && f->kind() == schema::FormalOption::Single && !n.operand(i))
+          arity = false; // the verifier's schema layer says so
+      }
+    if (arity) {
+      // Loops visit their body several times; what is found on the way is only reported once it is stable.
+      bool loops = !n.regions().empty() && n.opType() != "If";
+      bool wasSilent = silent;
+      size_t before = owner_.diagnostics_.size();
+      facts_->infer(ctx);
+      silent = wasSilent;
+      if (loops && owner_.diagnostics_.size() > before) {
+        auto begin = owner_.diagnostics_.begin() + before;
+        std::sort(begin, owner_.diagnostics_.end(), [](const Diagnostic &a, const Diagnostic &b) { return std::tie(a.path, a.message) < std::tie(b.path, b.message); });
+        owner_.diagnostics_.erase(std::unique(begin, owner_.diagnostics_.end(), [](const Diagnostic &a, const Diagnostic &b) { return a.path == b.path && a.message == b.message; }), owner_.diagnostics_.end());
+      }
+      if (!ctx.error.empty())
+        report("ONNX-SHAPE-001", pathOf(n), ctx.error, owner_.options_.contradiction);
+    }
+    // Small constants are computed outright.
+    if (arity && ctx.error.empty() && facts_->eval && facts_->pure && facts_->deterministic && n.regions().empty() && n.numOperands() > 0) {
+      llvm::SmallVector<const Tensor *, 4> operands;
+      bool all = true;
+      for (unsigned i = 0; i < n.numOperands() && all; ++i) {
+        const Value *v = n.operand(i);
+        const ValueFact *f = v ? find(v) : nullptr;
+        all = !v || (f && f->constant);
+        operands.push_back(v && all ? &*f->constant : nullptr);
+      }
+      bool small = true;
+      for (auto &r : ctx.results)
+        if (r.type.isTensor() && r.type.isStatic() && r.type.elementCount().value_or(INT64_MAX) > owner_.options_.maxConstantElements)
+          small = false;
+      if (all && small)
+        if (auto r = evaluateConstants(n, operands, 1 << 20); r.ok())
+          folded = std::move(*r);
+    }
+  }
+  for (unsigned i = 0; i < n.numResults(); ++i) {
+    const Value *v = n.result(i);
+    ValueFact f;
+    f.type = std::move(ctx.results[i].type);
+    f.value = std::move(ctx.results[i].value);
+    if (f.value && llvm::none_of(f.value->elements, [](Dim d) { return bool(d); }) && !f.value->elements.empty())
+      f.value.reset();
+    if (i < folded.size() && folded[i].type() != ElementType::Undefined &&
+        folded[i].size() <= owner_.options_.maxConstantElements) {
+      llvm::SmallVector<Dim, 4> dims;
+      for (int64_t d : folded[i].dims())
+        dims.push_back(context_.dims().constant(d));
+      f.type = Type::tensor(folded[i].type(), dims);
+      setConstant(f, folded[i]);
+    } else if (f.value && f.value->isConstant() && f.type.isTensor() && n.is("Constant") == false &&
+               (f.type.element == ElementType::Int64)) {
+      Tensor t(ElementType::Int64, f.value->dims);
+      for (size_t k = 0; k < f.value->elements.size(); ++k)
+        t.mutableData<int64_t>()[k] = f.value->elements[k].constant();
+      f.constant = std::move(t);
+    }
+    if (n.is("Constant"))
+      if (auto c = constantOf(v))
+        adoptConstant(f, *c);
+    if (const Type *declared = v->declaredType()) {
+      bool contradicts = false;
+      if (!f.type.isKnown())
+        f.type = *declared;
+      else
+        f.type = refine(context_.dims(), f.type, *declared, contradicts);
+      if (contradicts)
+        report("ONNX-TYPE-002", pathOf(n), "'" + v->name().str() + "' is declared " + toString(*declared, context_.dims()) + " but is " + toString(f.type, context_.dims()), owner_.options_.contradiction);
+      // An operator without a rule leaves the rank to the declaration.
+      if (f.type.isTensor() && !f.type.ranked && (!facts_ && !n.callee()) && declared->ranked)
+        f.type = *declared;
+    }
+    facts[v] = std::move(f);
+  }
+}
+
+Inference::Inference(Model &model, InferenceOptions options) : model_(model), options_(options) {}
+Inference::~Inference() = default;
+
+void Inference::run() {
+  engine_ = std::make_unique<Engine>(*this);
+  diagnostics_.clear();
+  engine_->seedInputs(model_.graph());
+  engine_->runGraph(model_.graph());
+  Graph &g = model_.graph();
+  for (unsigned i = 0; i < g.outputs().size(); ++i) {
+    const OutputSlot &slot = g.outputs()[i];
+    const ValueFact *f = engine_->find(g.returnNode()->operand(i));
+    if (!slot.type || !f || !f->type.isKnown())
+      continue;
+    bool contradicts = false;
+    refine(model_.context().dims(), f->type, *slot.type, contradicts);
+    if (contradicts)
+      engine_->report("ONNX-TYPE-003", "main/outputs", "output '" + slot.name.str() + "' is declared " + toString(*slot.type, model_.context().dims()) + " but is " + toString(f->type, model_.context().dims()), options_.contradiction);
+  }
+}
+
+const ValueFact *Inference::fact(const Value *v) const { return engine_ && v ? engine_->find(v) : nullptr; }
+
+Type Inference::typeOf(const Value *v) const {
+  const ValueFact *f = fact(v);
+  if (f && f->type.isKnown())
+    return f->type;
+  return v && v->declaredType() ? *v->declaredType() : Type();
+}
+
+void Inference::update(Node &node) {
+  if (engine_)
+    engine_->runNode(node);
+}
+
+} // namespace onnxopt
