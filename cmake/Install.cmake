@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 get_property(libraries GLOBAL PROPERTY ONNXOPT_LIBRARIES)
 install(TARGETS ${libraries} onnxopt onnxopt_llvm EXPORT onnxoptTargets)
 install(EXPORT onnxoptTargets NAMESPACE onnxopt:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/onnxopt)
-foreach(room ir ops exec verifier passes)
+foreach(room ir ops exec verifier passes tools)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/${room} DESTINATION include/onnxopt FILES_MATCHING PATTERN "*.h")
 endforeach()
 file(WRITE ${CMAKE_BINARY_DIR}/onnxoptConfig.cmake

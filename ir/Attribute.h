@@ -8,7 +8,7 @@
 
 namespace onnxopt {
 
-class Graph;
+class Graph; // complete in Graph.h, which every user of graphs includes
 
 /// Numbers are those of AttributeProto.AttributeType.
 enum class AttributeType : int32_t {

@@ -109,6 +109,7 @@ struct DimContext::Impl {
   std::map<std::string, const DimAtom *> atomByKey;
   std::unordered_map<std::string, const DimExpr *> exprByKey;
   unsigned freshCount = 0;
+  std::set<std::string> names; // of all symbols: what is printed must not name two
 
   const DimExpr *intern(Terms terms) {
     std::string key;
@@ -195,6 +196,7 @@ Dim DimContext::symbol(llvm::StringRef scope, llvm::StringRef name, int64_t lo) 
     a.id = impl_->atoms.size();
     a.scope = scope.str();
     a.name = name.str();
+    impl_->names.insert(a.name);
     a.range = {lo, INT64_MAX};
     it->second = &a;
   }
@@ -206,9 +208,12 @@ Dim DimContext::fresh(llvm::StringRef hint, DimRange range) {
   a.kind = DimAtom::Symbol;
   a.id = impl_->atoms.size();
   a.generated = true;
-  a.name = hint.str();
+  if (!hint.empty()) {
+    a.name = hint.str();
+    while (!impl_->names.insert(a.name).second)
+      a.name = hint.str() + "_" + std::to_string(++impl_->freshCount);
+  }
   a.range = range;
-  ++impl_->freshCount;
   return Dim(impl_->fromAtom(&a));
 }
 

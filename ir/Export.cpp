@@ -291,6 +291,7 @@ absl::StatusOr<std::string> serializeModel(const Model &model) {
 
 uint64_t contentHash(const Model &model) {
   ProtoWriter writer(model.context(), model.source);
+  writer.requireLegal = false;
   auto proto = writer.model(model);
   return proto.ok() ? fingerprint(proto->SerializePartialAsString()) : 0;
 }

@@ -94,7 +94,7 @@ uint32_t encodeSmallFloat(ElementType type, float value, bool saturate) {
                   : f.special == Format::Ieee ? top << f.mantissaBits
                                               : nan;
   if (std::isnan(value))
-    return f.special == Format::None ? sign | largest : nan;
+    return f.special == Format::None ? 1u << (f.exponentBits + f.mantissaBits) : nan; // no NaN: minus zero stands for it
   float magnitude = std::fabs(value);
   if (std::isinf(value))
     return f.special == Format::Fnuz && over == nan ? nan : over == nan ? nan : sign | over;

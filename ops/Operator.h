@@ -5,6 +5,8 @@
 #include "onnxopt/ops/Datum.h"
 #include "onnxopt/ops/schema/Schema.h"
 
+#include <map>
+
 namespace onnxopt {
 
 /// A node with its schema: attributes read with their defaults.
@@ -151,6 +153,7 @@ struct OpFacts {
   bool elementwise = false;  ///< result element depends on the operands' elements at that place (after broadcasting)
   bool commutative = false;  ///< first two operands may change places
   bool idempotent = false;   ///< f(f(x)) = f(x)
+  bool foldable = true;      ///< constants may be computed ahead (not where the operator says how data is stored)
   Storage storage = Storage::Compute;
   std::vector<Reuse> reuse = {};
 };

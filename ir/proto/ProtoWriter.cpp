@@ -379,7 +379,7 @@ void ProtoWriter::modelHead(const Model &m, pb::ModelProto &out) {
 
 absl::StatusOr<pb::ModelProto> ProtoWriter::model(const Model &m) {
   Naming names(m);
-  if (!names.problems().empty())
+  if (requireLegal && !names.problems().empty())
     return absl::FailedPreconditionError(names.problems().front());
   names_ = &names;
   pb::ModelProto out;

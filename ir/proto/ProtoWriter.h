@@ -23,6 +23,8 @@ public:
   std::function<bool(const TensorData &, std::vector<ExternalEntry> &)> placeExternal;
   /// Print from AsRead records where they still hold.
   bool useRecords = true;
+  /// Refuse models whose outputs need an Identity first.
+  bool requireLegal = true;
 
   absl::StatusOr<pb::ModelProto> model(const Model &m);
 

@@ -254,8 +254,8 @@ static absl::Status evalBitShift(EvalContext &ctx) {
   bool left = ctx.getString("direction") == "LEFT";
   return bitwise(ctx, [=](auto a, auto b) {
     using T = decltype(a);
-    if (uint64_t(b) >= sizeof(T) * 8)
-      return T(0);
+    if (uint64_t(b) >= sizeof(T) * 8) // all bits go; the sign stays
+      return !left && std::is_signed_v<T> && a < 0 ? T(-1) : T(0);
     return left ? T(a << b) : T(a >> b);
   });
 }

@@ -279,13 +279,9 @@ static absl::Status evalMaxUnpool(EvalContext &ctx) {
   Dims from = stridesOf(*natural), to = stridesOf(dims);
   for (int64_t i = 0; i < x.size(); ++i) {
     int64_t rest = at.intAt(i), target = 0;
-    if (ctx.has(2)) {
-      target = rest;
-    } else {
-      for (size_t a = 0; a < from.size(); ++a) {
-        target += rest / from[a] * to[a];
-        rest %= from[a];
-      }
+    for (size_t a = 0; a < from.size(); ++a) {
+      target += rest / from[a] * to[a];
+      rest %= from[a];
     }
     if (target < 0 || target >= y.size())
       return invalid(ctx, "index out of range");

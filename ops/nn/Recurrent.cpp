@@ -66,13 +66,15 @@ absl::StatusOr<Recurrence> recurrence(EvalContext &ctx, Cell cell) {
     return invalid(ctx, "W does not fit");
   std::vector<std::string> names = ctx.getStrings("activations");
   size_t per = cell == Cell::Rnn ? 1 : cell == Cell::Gru ? 2 : 3;
-  if (names.empty())
+  if (!ctx.hasAttribute("activations")) {
+    names.clear();
     for (int64_t d = 0; d < r.directions; ++d) {
       if (cell != Cell::Rnn)
         names.push_back("Sigmoid");
       for (size_t i = cell == Cell::Rnn ? 0 : 1; i < per; ++i)
         names.push_back("Tanh");
     }
+  }
   if (names.size() != per * r.directions)
     return invalid(ctx, "wrong number of activations");
   std::vector<float> alphas = ctx.getFloats("activation_alpha"), betas = ctx.getFloats("activation_beta");

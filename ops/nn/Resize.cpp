@@ -77,7 +77,7 @@ Taps tapsAt(const NodeView &node, int64_t o, int64_t in, int64_t out, double sca
   if (scale == 1 && coordinates != "tf_crop_and_resize")
     x = double(o);
   else if (coordinates == "align_corners")
-    x = out == 1 ? 0 : double(o) * double(in - 1) / double(out - 1);
+    x = out == 1 ? 0 : double(o) * double(in - 1) / (scale * double(in) - 1); // the unrounded output size
   else if (coordinates == "asymmetric")
     x = double(o) / scale;
   else if (coordinates == "pytorch_half_pixel")

@@ -325,7 +325,7 @@ static void inferQuantizeLinear(InferContext &ctx) {
   ctx.setType(0, std::move(t));
 }
 ONNXOPT_DEFINE_OP(QuantizeLinear) {
-  op.since(10, {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .storage = Storage::Native});
+  op.since(10, {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 
 static absl::Status evalDequantizeLinear(EvalContext &ctx) {
@@ -364,13 +364,13 @@ static void inferDequantizeLinear(InferContext &ctx) {
   ctx.setType(0, std::move(t));
 }
 ONNXOPT_DEFINE_OP(DequantizeLinear) {
-  op.since(10, {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .storage = Storage::Native});
+  op.since(10, {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 ONNXOPT_DEFINE_MS_OP(QuantizeLinear) {
-  op.since(1, {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .storage = Storage::Native});
+  op.since(1, {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 ONNXOPT_DEFINE_MS_OP(DequantizeLinear) {
-  op.since(1, {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .storage = Storage::Native});
+  op.since(1, {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 
 // DynamicQuantizeLinear

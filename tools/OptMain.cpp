@@ -1,0 +1,407 @@
+// Reading the command line, running the pipeline, checking and writing the result.
+#include "onnxopt/tools/OptMain.h"
+
+#include "onnxopt/exec/DataFiles.h"
+#include "onnxopt/ir/Export.h"
+#include "onnxopt/ir/Import.h"
+#include "onnxopt/ir/text/Printer.h"
+#include "onnxopt/passes/MemoryPlanner.h"
+#include "onnxopt/passes/PassManager.h"
+#include "onnxopt/tools/CommandLine.h"
+#include "onnxopt/verifier/Validate.h"
+#include "onnxopt/verifier/Verifier.h"
+
+#include <sys/stat.h>
+
+namespace onnxopt {
+namespace {
+
+const char *const kUsage = R"(usage: onnx-opt [options] in.onnx [-o out.onnx]
+
+Without -o the text form goes to standard output. Files named .onnxtxt are text.
+
+  --passes=LIST            pipeline, as 'shape-infer,fixpoint(canonicalize,fold,cse,dce),fuse{calls=false}'
+  -O1, -O2                 standard pipelines
+  --validate               run the original and the result on the reference executor and compare them
+  --validate-each          the same after each pass
+  --allow-unvalidated      write the result although nothing could be said (exit code 2 stays)
+  --input NAME=FILE        an input for --validate, from .npy or .pb
+  --seed N                 seed of drawn inputs
+  --verify                 check the model and stop: structure, schemas, types, shapes, lint
+  --verify-each            check the structure after each pass
+  --diagnostics=json       findings as JSON on standard output
+  --dim NAME=N             a symbolic dim of the inputs becomes a constant
+  --shape INPUT=D,D,..     a new shape for an input, of sizes and names
+  --range NAME=LO..HI      bounds of a symbolic dim
+  --allow-empty            dims of inputs may be 0
+  --freeze-default-inputs  initializers that are also inputs count as constants
+  --assume-pure=D[::OP]    unknown operators of a domain have no effects
+  --external-data=MODE     keep (default), copy or inline
+  --text=MODE              full (default), official or exact
+  --elide=N                tensors of more than N elements print as '...'
+  --report                 print what changed (on standard error)
+  --remarks[=PASS]         print why something was or was not done
+  --stats, --timing        counts and times of each pass
+  --print-ir-before[=PASS], --print-ir-after[=PASS]   text form around passes (on standard error)
+  --no-prove               do not check the passes' claims to have changed something
+  --help                   this text and all passes
+
+Not there yet: --opset (version conversion), --bisect, --freeze-input.
+)";
+
+std::string sizeText(uint64_t n) {
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, n >= 10000000 ? "%.1f MB" : n >= 10000 ? "%.1f kB" : "%.0f B", n >= 10000000 ? double(n) / 1e6 : n >= 10000 ? double(n) / 1e3 : double(n));
+  return buffer;
+}
+
+uint64_t nodesWithoutConstants(const Model &m) {
+  uint64_t n = 0;
+  forEachGraph(const_cast<Model &>(m), [&](Graph &g) {
+    for (const Node &node : g.nodes())
+      n += !node.is("Constant");
+  });
+  return n;
+}
+
+uint64_t fileSize(const std::string &path) {
+  struct stat st;
+  return stat(path.c_str(), &st) == 0 ? uint64_t(st.st_size) : 0;
+}
+
+/// What the command line assumes of the model.
+std::string applyAssumptions(Model &model, const CommandLine &args) {
+  DimContext &dims = model.context().dims();
+  llvm::DenseMap<const DimExpr *, Dim> map;
+  for (const std::string &spec : args.values("--dim")) {
+    auto [name, value] = llvm::StringRef(spec).split('=');
+    int64_t n;
+    if (value.getAsInteger(10, n) || n < 0)
+      return "--dim needs NAME=NUMBER, found '" + spec + "'";
+    map[dims.symbol("", name, model.context().smallestInputDim).expr()] = dims.constant(n);
+  }
+  for (const std::string &spec : args.values("--range")) {
+    auto [name, bounds] = llvm::StringRef(spec).split('=');
+    auto [lo, hi] = bounds.split("..");
+    DimRange r;
+    if (lo.getAsInteger(10, r.lo) || hi.getAsInteger(10, r.hi) || r.lo > r.hi)
+      return "--range needs NAME=LO..HI, found '" + spec + "'";
+    dims.restrict(dims.symbol("", name, model.context().smallestInputDim), r);
+  }
+  auto rebind = [&](Type &t) {
+    for (Dim &d : t.dims)
+      d = dims.substitute(d, map);
+  };
+  if (!map.empty())
+    forEachGraph(model, [&](Graph &g) {
+      if (g.function())
+        return;
+      auto value = [&](Value &v) {
+        if (const Type *t = v.declaredType(); t && t->isTensor()) {
+          Type copy = *t;
+          rebind(copy);
+          v.setDeclaredType(std::move(copy));
+        }
+      };
+      for (const auto &v : g.inputs())
+        value(*v);
+      for (Node &n : g.nodes())
+        for (const auto &r : n.results())
+          value(*r);
+      for (OutputSlot &o : g.outputs())
+        if (o.type)
+          rebind(*o.type);
+    });
+  for (const std::string &spec : args.values("--shape")) {
+    auto [name, list] = llvm::StringRef(spec).split('=');
+    Value *input = nullptr;
+    for (const auto &v : model.graph().inputs())
+      if (v->name() == name)
+        input = v.get();
+    if (!input || !input->declaredType() || !input->declaredType()->isTensor())
+      return "--shape: the model has no tensor input '" + name.str() + "'";
+    Type t = Type::tensor(input->declaredType()->element);
+    t.ranked = true;
+    llvm::SmallVector<llvm::StringRef, 4> parts;
+    list.split(parts, ',', -1, false);
+    for (llvm::StringRef p : parts)
+      t.dims.push_back(dims.parse("", p.trim(), model.context().smallestInputDim));
+    if (input->declaredType()->ranked && input->declaredType()->rank() != t.rank())
+      return "--shape: input '" + name.str() + "' has rank " + std::to_string(input->declaredType()->rank()) + ", " + std::to_string(t.rank()) + " sizes are given";
+    input->setDeclaredType(std::move(t));
+    // What was declared downstream was for the old shape.
+    forEachGraph(model, [&](Graph &g) {
+      for (Node &n : g.nodes())
+        for (const auto &r : n.results())
+          r->dropDeclaredType();
+      for (OutputSlot &o : g.outputs())
+        if (o.type && o.type->isTensor()) {
+          o.type->ranked = false;
+          o.type->dims.clear();
+        }
+    });
+  }
+  if (args.has("--freeze-default-inputs"))
+    model.defaultsAreConstants = true;
+  return "";
+}
+
+void printRemarks(const PassContext &ctx, llvm::StringRef only) {
+  for (const PassContext::Remark &r : ctx.remarks)
+    if (only.empty() || r.pass == only)
+      std::fprintf(stderr, "remark: %s: %s: %s\n", r.pass.c_str(), r.path.c_str(), r.text.c_str());
+}
+
+std::string peakText(Model &model, bool inplace, const DimBindings *binding) {
+  Inference inference(model);
+  inference.run();
+  unsigned unknown = 0;
+  InplaceDecisions decisions = inplace ? decideInplace(model.graph(), inference, [](const Node &, std::string) {}) : InplaceDecisions();
+  DimContext &dims = model.context().dims();
+  Dim peak = peakBytes(model.graph(), inference, decisions, unknown);
+  std::string text = dims.print(peak) + " bytes";
+  if (binding && !peak.isConstant()) {
+    llvm::SmallVector<Dim, 4> symbols;
+    dims.symbols(peak, symbols);
+    DimBindings ones = *binding;
+    for (Dim s : symbols)
+      ones.try_emplace(s.symbolName().str(), 1);
+    if (auto v = dims.evaluate(peak, ones))
+      text += ", " + sizeText(uint64_t(*v)) + " with every dim 1";
+  }
+  if (unknown)
+    text += " (" + std::to_string(unknown) + " values of unknown size not counted)";
+  return text;
+}
+
+} // namespace
+
+int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
+  CommandLine args(argc, argv,
+                   {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--assume-pure", "--external-data", "--text", "--elide", "--diagnostics"},
+                   {"-O1", "-O2", "--validate", "--validate-each", "--allow-unvalidated", "--verify", "--verify-each", "--allow-empty", "--freeze-default-inputs", "--report", "--remarks", "--stats", "--timing", "--print-ir-before", "--print-ir-after", "--print-ir-before-all", "--print-ir-after-all", "--no-prove", "--help"});
+  if (!args.error().empty())
+    return reportError(args.error());
+  if (args.has("--help")) {
+    std::printf("%s\npasses:\n", kUsage);
+    for (const auto &[name, entry] : registry.entries()) {
+      std::printf("  %-18s %s\n", name.c_str(), entry.description.c_str());
+      llvm::SmallVector<llvm::StringRef, 4> lines;
+      llvm::StringRef(entry.options).split(lines, '\n', -1, false);
+      for (llvm::StringRef l : lines)
+        std::printf("  %-18s   %s\n", "", l.str().c_str());
+    }
+    return 0;
+  }
+  if (args.positional().size() != 1)
+    return reportError(args.positional().empty() ? "no input file (--help lists the options)" : "one input file is needed");
+  const std::string in = args.positional()[0], out = args.value("-o");
+  std::string pipeline = args.value("--passes");
+  if (args.has("-O1"))
+    pipeline = pipelineO1().str();
+  if (args.has("-O2"))
+    pipeline = pipelineO2().str();
+  ExportOptions exportOptions;
+  std::string mode = args.value("--external-data", "keep");
+  if (mode == "copy")
+    exportOptions.external = ExternalDataMode::Copy;
+  else if (mode == "inline")
+    exportOptions.external = ExternalDataMode::Inline;
+  else if (mode != "keep")
+    return reportError("--external-data is keep, copy or inline, not '" + mode + "'");
+  PassManager manager(registry);
+  if (absl::Status s = manager.parse(pipeline); !s.ok())
+    return reportError(std::string(s.message()));
+
+  Context context;
+  if (args.has("--allow-empty"))
+    context.smallestInputDim = 0;
+  for (const std::string &a : args.values("--assume-pure"))
+    operatorsOf(context).assumedPure.push_back(a);
+  auto read = readModel(context, in);
+  if (!read.ok())
+    return reportError(std::string(read.status().message()));
+  Model &model = **read;
+  bool json = args.value("--diagnostics") == "json";
+  if (args.has("--verify")) {
+    VerifierOptions options;
+    options.lint = true;
+    std::vector<Diagnostic> found = verify(model, options);
+    if (json)
+      std::fputs(toJson(found).c_str(), stdout);
+    else
+      for (const Diagnostic &d : found)
+        std::fprintf(stderr, "%s\n", toString(d).c_str());
+    return hasErrors(found) ? 1 : 0;
+  }
+  if (!model.importErrors.empty() || !pipeline.empty()) {
+    VerifierOptions options;
+    options.shapes = false;
+    std::vector<Diagnostic> found = verify(model, options);
+    if (hasErrors(found)) {
+      if (json)
+        std::fputs(toJson(found).c_str(), stdout);
+      for (const Diagnostic &d : found)
+        if (d.severity == Severity::Error && !json)
+          std::fprintf(stderr, "%s\n", toString(d).c_str());
+      return reportError(in + " is not a valid model" + (pipeline.empty() ? "" : "; no pass was run"));
+    }
+  }
+  if (std::string why = applyAssumptions(model, args); !why.empty())
+    return reportError(why);
+
+  // The original, for comparisons: read again, so that passes cannot touch it.
+  bool validating = args.has("--validate") || args.has("--validate-each");
+  Context originalContext;
+  originalContext.smallestInputDim = context.smallestInputDim;
+  std::unique_ptr<Model> original;
+  ValidationOptions validation;
+  if (validating) {
+    auto again = readModel(originalContext, in);
+    if (!again.ok())
+      return reportError(std::string(again.status().message()));
+    original = std::move(*again);
+    if (std::string why = applyAssumptions(*original, args); !why.empty())
+      return reportError(why);
+    validation.inputs.seed = uint64_t(args.number("--seed", 0));
+    for (const std::string &spec : args.values("--input")) {
+      auto [name, path] = llvm::StringRef(spec).split('=');
+      absl::StatusOr<Datum> d = absl::InvalidArgumentError(path.str() + ": expected a .npy or .pb file");
+      if (path.ends_with(".npy")) {
+        auto t = exec::readNpy(path.str());
+        if (t.ok())
+          d = Datum(*t);
+        else
+          d = t.status();
+      } else if (path.ends_with(".pb")) {
+        for (const auto &v : original->graph().inputs())
+          if (v->name() == name)
+            d = exec::readPb(originalContext, path.str(), v->declaredType() ? *v->declaredType() : Type());
+      }
+      if (!d.ok())
+        return reportError(std::string(d.status().message()));
+      validation.given[name.str()] = *d;
+    }
+  }
+  uint64_t nodesBefore = nodesWithoutConstants(model), bytesBefore = fileSize(in);
+  bool report = args.has("--report");
+  DimBindings ones;
+  std::string peakBefore = report ? peakText(model, false, &ones) : "";
+
+  PassContext ctx(model);
+  Instrumentation &instrumentation = manager.instrumentation;
+  instrumentation.verifyEach = args.has("--verify-each");
+  // The proof hashes what export would write: cheap for usual models, not for a million nodes.
+  instrumentation.proveChanged = !args.has("--no-prove") && (args.has("--verify-each") || args.has("--validate-each"));
+  auto print = [&](const char *when, const std::string &pass, Model &m) {
+    std::fprintf(stderr, "// ---- %s %s ----\n", when, pass.c_str());
+    TextOptions text;
+    text.elideAbove = 16;
+    auto printed = printText(m, text);
+    std::fputs(printed.ok() ? printed->c_str() : "(needs legalize-outputs before it can be printed)\n", stderr);
+  };
+  auto wanted = [&](const char *option, const std::string &pass) {
+    return args.has(std::string(option) + "-all") || (args.has(option) && (args.value(option).empty() || args.value(option) == pass));
+  };
+  instrumentation.before = [&](const std::string &pass, Model &m) {
+    if (wanted("--print-ir-before", pass))
+      print("before", pass, m);
+  };
+  auto legalized = [&](Model &m) -> absl::Status {
+    auto pass = registry.create("legalize-outputs", {});
+    if (!pass.ok())
+      return pass.status();
+    return (*pass)->run(m, ctx).status();
+  };
+  std::string culprit;
+  instrumentation.after = [&](const std::string &pass, Model &m, bool changed) -> absl::Status {
+    if (wanted("--print-ir-after", pass))
+      print("after", pass, m);
+    if (!args.has("--validate-each") || !changed)
+      return absl::OkStatus();
+    Validation v = validate(*original, m, validation);
+    if (v.verdict == Validation::Different) {
+      culprit = pass;
+      return absl::DataLossError("pass '" + pass + "' changed the model's answers: " + v.reason);
+    }
+    return absl::OkStatus();
+  };
+  auto changed = manager.run(model, ctx);
+  if (args.has("--remarks"))
+    printRemarks(ctx, args.value("--remarks"));
+  if (args.has("--timing"))
+    for (const PassManager::Timing &t : manager.timings)
+      std::fprintf(stderr, "%10.3f ms  %s%s\n", t.milliseconds, t.pass.c_str(), t.changed ? "" : " (no change)");
+  if (args.has("--stats") || report)
+    for (const auto &[pass, counts] : ctx.statistics)
+      for (const auto &[what, n] : counts)
+        if (n)
+          std::fprintf(stderr, "%-18s %8llu  %s\n", pass.c_str(), (unsigned long long)n, what.c_str());
+  if (!changed.ok()) {
+    if (!out.empty())
+      std::fprintf(stderr, "reproduce with: onnx-opt --passes='%s' --validate-each --verify-each %s\n", pipeline.c_str(), in.c_str());
+    return reportError(std::string(changed.status().message()));
+  }
+  if (!pipeline.empty())
+    if (absl::Status s = legalized(model); !s.ok())
+      return reportError(std::string(s.message()));
+  if (!pipeline.empty()) {
+    VerifierOptions options;
+    options.shapes = false;
+    for (const Diagnostic &d : verify(model, options))
+      if (d.severity == Severity::Error)
+        return reportError("internal: the passes left an invalid model: " + toString(d));
+  }
+  int code = 0;
+  if (validating) {
+    // Where in-place decisions were recorded, the result runs in its planned arena.
+    bool planned = llvm::any_of(model.metadata, [](const StringPair &p) { return p.key == "onnxopt.peak_bytes"; });
+    std::unique_ptr<Inference> inference;
+    InplaceDecisions decisions;
+    if (planned) {
+      inference = std::make_unique<Inference>(model);
+      inference->run();
+      decisions = decideInplace(model.graph(), *inference, [](const Node &, std::string) {});
+      validation.plan = [&](const DimBindings &b) { return std::optional(planMemory(model.graph(), *inference, decisions, b)); };
+    }
+    Validation v = validate(*original, model, validation);
+    switch (v.verdict) {
+    case Validation::Validated:
+      std::fprintf(stderr, "validated: %u runs%s, largest difference %.2g of an output's largest element\n", v.runs, planned ? " in the planned arena" : "", v.largestDifference);
+      break;
+    case Validation::Different:
+      return reportError("different: " + v.reason + "; nothing was written");
+    case Validation::NotValidated:
+      std::fprintf(stderr, "not validated: %s\n", v.reason.c_str());
+      code = 2;
+      if (!args.has("--allow-unvalidated"))
+        return code;
+    }
+  }
+  if (out.empty()) {
+    TextOptions text;
+    std::vector<std::string> dropped;
+    text.dropped = &dropped;
+    std::string form = args.value("--text", "full");
+    text.official = form == "official";
+    text.exact = form == "exact";
+    text.elideAbove = int64_t(args.number("--elide", -1));
+    auto printed = printText(model, text);
+    if (!printed.ok())
+      return reportError(std::string(printed.status().message()));
+    std::fputs(printed->c_str(), stdout);
+    for (const std::string &d : dropped)
+      std::fprintf(stderr, "dropped: %s\n", d.c_str());
+  } else if (absl::Status s = writeModel(model, out, exportOptions); !s.ok()) {
+    return reportError(std::string(s.message()));
+  }
+  if (report) {
+    std::fprintf(stderr, "nodes (without Constant): %llu -> %llu\n", (unsigned long long)nodesBefore, (unsigned long long)nodesWithoutConstants(model));
+    if (!out.empty())
+      std::fprintf(stderr, "bytes: %llu -> %llu\n", (unsigned long long)bytesBefore, (unsigned long long)fileSize(out));
+    std::fprintf(stderr, "peak activation memory: %s -> %s\n", peakBefore.c_str(), peakText(model, true, &ones).c_str());
+  }
+  return code;
+}
+
+} // namespace onnxopt

@@ -1,0 +1,11 @@
+// The onnx-opt command line as a function, for tools with passes and operators of their own.
+#pragma once
+
+#include "onnxopt/passes/Pass.h"
+
+namespace onnxopt {
+
+/// Exit codes: 0 done; 1 an error, or the result differs from the original; 2 not validated.
+int onnxOptMain(int argc, char **argv, const PassRegistry &registry);
+
+} // namespace onnxopt
