@@ -39,6 +39,18 @@ uint64_t bytesOf(const Datum &d) {
 constexpr uint64_t kGuard = 64;
 constexpr unsigned char kGuardByte = 0xa5, kPoison = 0xff;
 
+/// Copies tensors that lie in an arena to memory of their own.
+void detach(Datum &d) {
+  if (d.isTensor() && !d.tensor.isString() && d.tensor.bytes() && !d.tensor.ownsMemory()) {
+    Tensor copy(d.tensor.type(), d.tensor.dims());
+    std::memcpy(copy.mutableBytes(), d.tensor.bytes(), copy.byteSize());
+    d.tensor = copy;
+  }
+  if (d.items)
+    for (Datum &x : d.mutableElements())
+      detach(x);
+}
+
 /// The arena of one run: tensors are copied to their slots, and everything that a wrong plan would spoil is checked.
 class Arena {
 public:
@@ -226,9 +238,12 @@ absl::Status Executor::Engine::runGraph(Graph &g, Frame &frame, std::vector<Datu
       return s;
     if (isMain && arena_)
       for (const auto &r : n.results())
-        if (auto it = frame.values.find(r.get()); it != frame.values.end())
+        if (auto it = frame.values.find(r.get()); it != frame.values.end()) {
           if (absl::Status s = arena_->place(*r, it->second, n); !s.ok())
             return s;
+          if (!options_.plan->slots.count(r.get()))
+            detach(it->second); // it may share an operand's memory, which goes back to the arena
+        }
     for (const auto &r : n.results())
       if (auto it = frame.values.find(r.get()); it != frame.values.end()) {
         live_ += bytesOf(it->second);
@@ -309,7 +324,8 @@ absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
       inner.values[g.inputs()[i].get()] = std::move(in[i]);
     return runGraph(g, inner, out, false);
   };
-  NodeContext ctx(n, region, options_.memoryBytes, [&](uint64_t c) { return step(c); });
+  auto count = [&](uint64_t c) { return step(c); };
+  NodeContext ctx(n, region, options_.memoryBytes, count);
   for (unsigned i = 0; i < n.numOperands(); ++i) {
     const Value *v = n.operand(i);
     if (!v) {
@@ -369,11 +385,7 @@ absl::StatusOr<std::vector<Datum>> Executor::Engine::run(const std::map<std::str
     if (absl::Status s = arena_->checkGuards(); !s.ok())
       return s;
     for (Datum &d : outputs) // the arena goes with the run
-      if (d.isTensor() && !d.tensor.isString()) {
-        Tensor copy(d.tensor.type(), d.tensor.dims());
-        std::memcpy(copy.mutableBytes(), d.tensor.bytes(), copy.byteSize());
-        d = copy;
-      }
+      detach(d);
   }
   return outputs;
 }

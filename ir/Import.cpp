@@ -366,16 +366,13 @@ Attribute ProtoReader::attribute(pb::AttributeProto &p, unsigned depth) {
   if (a.refName.empty())
     switch (kind) {
     case AttributeType::Float:
-      if (p.has_f())
-        a.value = p.f();
+      a.value = p.f(); // an absent number reads as 0
       break;
     case AttributeType::Int:
-      if (p.has_i())
-        a.value = int64_t(p.i());
+      a.value = int64_t(p.i());
       break;
     case AttributeType::String:
-      if (p.has_s())
-        a.value = p.s();
+      a.value = p.s();
       break;
     case AttributeType::Floats:
       a.value = std::vector<float>(p.floats().begin(), p.floats().end());

@@ -58,7 +58,8 @@ absl::StatusOr<Tensor> Tensor::create(ElementType type, llvm::ArrayRef<int64_t> 
 }
 
 char *Tensor::mutableBytes() {
-  if (owner_ && owner_.use_count() > 1) {
+  // Memory of an arena is never written through a tensor.
+  if (bytes_ && (!owner_ || owner_.use_count() > 1)) {
     Tensor copy(type_, dims_);
     std::memcpy(copy.bytes_, bytes_, byteSize());
     *this = std::move(copy);

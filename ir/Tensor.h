@@ -63,6 +63,7 @@ public:
   double floatAt(int64_t index) const;
   /// All elements as integers (of an integer or bool tensor).
   llvm::SmallVector<int64_t, 8> ints() const;
+  bool ownsMemory() const { return owner_ != nullptr; }
   bool sharesMemoryWith(const Tensor &other) const { return bytes_ && bytes_ == other.bytes_; }
   /// Elements live at `memory`, which outlives the tensor and is not freed by it (an arena).
   static Tensor inPlaceOf(char *memory, ElementType type, llvm::ArrayRef<int64_t> dims);

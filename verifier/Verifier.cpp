@@ -75,10 +75,13 @@ void ModelVerifier::header() {
   std::map<std::string, int64_t> seen;
   for (const OpsetImport &o : model_.opsets) {
     std::string domain = o.domain == "ai.onnx" ? "" : o.domain;
+    bool alias = false;
+    for (const OpsetImport &other : model_.opsets)
+      alias |= other.domain != o.domain && (other.domain == "ai.onnx" ? "" : other.domain) == domain;
     if (auto [it, fresh] = seen.try_emplace(domain, o.version); !fresh) {
-      if (it->second != o.version)
+      if (it->second != o.version && !alias)
         error("ONNX-MODEL-003", "main", "domain '" + domain + "' is imported twice, as version " + std::to_string(it->second) + " and " + std::to_string(o.version));
-      else if (options_.lint)
+      else
         report(Severity::Lint, "ONNX-LINT-003", "main", "domain '" + domain + "' is imported twice");
     }
     int64_t latest = schema::latestVersion(domain);
@@ -170,8 +173,12 @@ void ModelVerifier::functions() {
 }
 
 void ModelVerifier::structure(Graph &g) {
+  if (model_.irVersion && *model_.irVersion < 4 && !g.parentNode() && !g.function())
+    for (const auto &v : g.initializers())
+      if (v->fromFile)
+        error("ONNX-MODEL-005", pathOf(g), "initializer '" + v->name().str() + "' must be an input too in ir_version " + std::to_string(*model_.irVersion));
   if (g.name.empty() && !g.function() && model_.importErrors.empty() && !g.parentNode())
-    error("ONNX-GRAPH-002", pathOf(g), "the graph has no name");
+    report(Severity::Lint, "ONNX-GRAPH-002", pathOf(g), "the graph has no name");
   // Positions in this graph; a use must come after its definition, also when it stands in a nested graph.
   auto before = [&](Node *user, const Value *v) {
     // Climb to the ancestor of the user that stands in the value's graph.
@@ -234,7 +241,7 @@ void ModelVerifier::call(Node &n) {
   }
   for (const std::string &required : f.attributeNames)
     if (!n.attribute(required))
-      (void)required; // an attribute without default may be left out: references to it are then absent
+      error("ONNX-FUNC-004", pathOf(n), "the function's attribute '" + required + "' has no default and is not given");
 }
 
 void ModelVerifier::node(Node &n) {
@@ -295,6 +302,16 @@ void ModelVerifier::node(Node &n) {
     if (f && f->kind() == schema::FormalOption::Single && !n.operand(i))
       error("ONNX-OP-005", path, std::string("operand ") + std::to_string(i) + " ('" + f->name + "') is required");
   }
+  for (int i = 0; i < results; ++i) {
+    const schema::Formal *f = s.output(i);
+    if (f && f->kind() == schema::FormalOption::Single && n.result(i)->name().empty() && !n.result(i)->hasUses() && n.result(i)->fromFile == false && model_.source)
+      if (i < s.minOutputs())
+        error("ONNX-OP-005", path, std::string("result ") + std::to_string(i) + " ('" + f->name + "') needs a name");
+  }
+  if (n.is("If"))
+    for (Graph *g : n.regions())
+      if (!g->inputs().empty())
+        error("ONNX-OP-003", pathOf(*g), "a branch takes no inputs, this one has " + std::to_string(g->inputs().size()));
   attributes(n, s);
 }
 

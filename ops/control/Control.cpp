@@ -227,6 +227,11 @@ static void inferLoop(InferContext &ctx) {
     if (!ctx.inferRegion(*body, inputs, outputs))
       return;
     stable = true;
+    for (unsigned i = 0; i < carried; ++i) {
+      ElementType a = state[i].type.element, b = outputs[i + 1].type.element;
+      if (state[i].type.isTensor() && outputs[i + 1].type.isTensor() && a != b && a != ElementType::Undefined && b != ElementType::Undefined)
+        return ctx.fail("loop-carried value " + std::to_string(i) + " is " + nameOf(a).str() + " before and " + nameOf(b).str() + " after an iteration");
+    }
     for (unsigned i = 0; i < carried; ++i)
       if (widen(ctx, state[i], outputs[i + 1]))
         stable = false;

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and optimizes two bundled models, printing what changed.
+set -euo pipefail
+cd "$(dirname "$0")"
+. tools/setup.sh
+install_packages
+build release
+for model in ppocrv2_cls superres; do
+  echo "== $model"
+  build/release/bin/onnx-opt --passes=shape-infer,inplace,fuse "examples/models/$model.onnx" \
+    -o "build/$model.optimized.onnx" --validate --report
+done
