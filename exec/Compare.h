@@ -11,9 +11,9 @@ struct Tolerance {
 
 struct Difference {
   bool equal = true;
-  std::string what;      ///< the first difference, in words
-  double largest = 0;    ///< largest absolute difference of floating elements
-  double scale = 0;      ///< largest absolute element of the expectation
+  std::string what;   ///< the first difference, in words
+  double largest = 0; ///< largest absolute difference of floating elements
+  double scale = 0;   ///< largest absolute element of the expectation
 };
 
 /// Shapes and types must match; whole numbers and strings exactly, floats within |a - b| <= abs + rel * |b|. NaN equals

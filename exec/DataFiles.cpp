@@ -99,9 +99,10 @@ struct NpyType {
   const char *code;
 };
 const NpyType kNpyTypes[] = {
-    {ElementType::Float, "<f4"}, {ElementType::Double, "<f8"}, {ElementType::Float16, "<f2"}, {ElementType::Int64, "<i8"},
-    {ElementType::Int32, "<i4"}, {ElementType::Int16, "<i2"},  {ElementType::Int8, "|i1"},    {ElementType::Uint64, "<u8"},
-    {ElementType::Uint32, "<u4"}, {ElementType::Uint16, "<u2"}, {ElementType::Uint8, "|u1"},  {ElementType::Bool, "|b1"},
+    {ElementType::Float, "<f4"},     {ElementType::Double, "<f8"},      {ElementType::Float16, "<f2"},
+    {ElementType::Int64, "<i8"},     {ElementType::Int32, "<i4"},       {ElementType::Int16, "<i2"},
+    {ElementType::Int8, "|i1"},      {ElementType::Uint64, "<u8"},      {ElementType::Uint32, "<u4"},
+    {ElementType::Uint16, "<u2"},    {ElementType::Uint8, "|u1"},       {ElementType::Bool, "|b1"},
     {ElementType::Complex64, "<c8"}, {ElementType::Complex128, "<c16"},
 };
 
@@ -121,7 +122,9 @@ absl::StatusOr<Tensor> readNpy(const std::string &path) {
   auto bytes = readFile(path);
   if (!bytes.ok())
     return bytes.status();
-  auto fail = [&](const char *why) { return absl::InvalidArgumentError(absl::StrCat(path, ": not a readable .npy file: ", why)); };
+  auto fail = [&](const char *why) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": not a readable .npy file: ", why));
+  };
   const std::string &b = *bytes;
   if (b.size() < 12 || b.compare(0, 6, "\x93NUMPY") != 0)
     return fail("no magic");
@@ -136,7 +139,8 @@ absl::StatusOr<Tensor> readNpy(const std::string &path) {
   llvm::StringRef shape = header.split("'shape': (").second.split(')').first;
   ElementType type = ElementType::Undefined;
   for (const NpyType &t : kNpyTypes)
-    if (code == t.code || (code.size() > 1 && code.drop_front() == llvm::StringRef(t.code).drop_front() && code[0] != '>'))
+    if (code == t.code ||
+        (code.size() > 1 && code.drop_front() == llvm::StringRef(t.code).drop_front() && code[0] != '>'))
       type = t.type;
   if (type == ElementType::Undefined)
     return fail("element type");
@@ -166,7 +170,8 @@ absl::Status writeNpy(const std::string &path, const Tensor &tensor) {
     return absl::UnimplementedError("strings are not written as .npy");
   const char *code = nullptr;
   if (bitWidth(t.type()) < 8 && !isFloating(t.type())) {
-    ElementType as = t.type() == ElementType::Int4 || t.type() == ElementType::Int2 ? ElementType::Int8 : ElementType::Uint8;
+    ElementType as =
+        t.type() == ElementType::Int4 || t.type() == ElementType::Int2 ? ElementType::Int8 : ElementType::Uint8;
     Tensor wide(as, t.dims());
     for (int64_t i = 0; i < t.size(); ++i)
       wide.mutableData<int8_t>()[i] = int8_t(t.intAt(i));

@@ -67,13 +67,17 @@ public:
     const MemoryPlan::Slot &s = it->second;
     uint64_t size = d.tensor.byteSize();
     if (size > s.size)
-      return absl::InternalError("memory plan: value '" + v.name().str() + "' needs " + std::to_string(size) + " bytes, its slot has " + std::to_string(s.size));
+      return absl::InternalError("memory plan: value '" + v.name().str() + "' needs " + std::to_string(size) +
+                                 " bytes, its slot has " + std::to_string(s.size));
     if (s.offset + s.size > plan_.arenaSize)
       return absl::InternalError("memory plan: the slot of '" + v.name().str() + "' ends beyond the arena");
     for (auto &[other, live] : live_) {
       const MemoryPlan::Slot &o = plan_.slots.find(other)->second;
       if (o.offset < s.offset + s.size && s.offset < o.offset + o.size && other != s.donor)
-        return absl::InternalError("memory plan: " + pathOf(by) + " writes '" + v.name().str() + "' over '" + other->name().str() + "', bytes " + std::to_string(std::max(o.offset, s.offset)) + ".." + std::to_string(std::min(o.offset + o.size, s.offset + s.size)) + ", which is read later");
+        return absl::InternalError("memory plan: " + pathOf(by) + " writes '" + v.name().str() + "' over '" +
+                                   other->name().str() + "', bytes " + std::to_string(std::max(o.offset, s.offset)) +
+                                   ".." + std::to_string(std::min(o.offset + o.size, s.offset + s.size)) +
+                                   ", which is read later");
     }
     char *memory = reinterpret_cast<char *>(bytes_.data()) + kGuard + s.offset;
     std::memmove(memory, d.tensor.bytes(), size);
@@ -88,12 +92,15 @@ public:
     auto it = live_.find(&v);
     if (it == live_.end()) {
       if (plan_.slots.count(&v))
-        return absl::InternalError("memory plan: " + pathOf(reader) + " reads '" + v.name().str() + "' after its memory was given away");
+        return absl::InternalError("memory plan: " + pathOf(reader) + " reads '" + v.name().str() +
+                                   "' after its memory was given away");
       return absl::OkStatus();
     }
     const MemoryPlan::Slot &s = plan_.slots.find(&v)->second;
-    if (llvm::xxh3_64bits(llvm::ArrayRef<uint8_t>(bytes_.data() + kGuard + s.offset, it->second.size)) != it->second.hash)
-      return absl::InternalError("memory plan: '" + v.name().str() + "' was overwritten before " + pathOf(reader) + " read it");
+    if (llvm::xxh3_64bits(llvm::ArrayRef<uint8_t>(bytes_.data() + kGuard + s.offset, it->second.size)) !=
+        it->second.hash)
+      return absl::InternalError("memory plan: '" + v.name().str() + "' was overwritten before " + pathOf(reader) +
+                                 " read it");
     return absl::OkStatus();
   }
   void release(const Value &v) {
@@ -133,7 +140,9 @@ public:
   absl::StatusOr<Datum> constant(const Value *v, const TensorData &data);
   absl::Status step(uint64_t count) {
     steps_ += count;
-    return steps_ > options_.steps ? absl::ResourceExhaustedError("the run takes more than " + std::to_string(options_.steps) + " steps") : absl::OkStatus();
+    return steps_ > options_.steps
+               ? absl::ResourceExhaustedError("the run takes more than " + std::to_string(options_.steps) + " steps")
+               : absl::OkStatus();
   }
   const Lifetimes &lifetimes(Graph &g);
 
@@ -158,10 +167,10 @@ public:
   using RunRegion = llvm::function_ref<absl::Status(Graph &, std::vector<Datum>, std::vector<Datum> &)>;
   NodeContext(const Node &n, RunRegion region, uint64_t memory, llvm::function_ref<absl::Status(uint64_t)> step)
       : EvalContext(n), region_(region), memory_(memory), step_(step) {}
-  absl::Status runRegion(Graph &body, std::vector<Datum> in, std::vector<Datum> &out) override { return region_(body, std::move(in), out); }
-  uint64_t randomSeed() const override {
-    return node_.numResults() ? llvm::xxh3_64bits(node_.result(0)->name()) : 0;
+  absl::Status runRegion(Graph &body, std::vector<Datum> in, std::vector<Datum> &out) override {
+    return region_(body, std::move(in), out);
   }
+  uint64_t randomSeed() const override { return node_.numResults() ? llvm::xxh3_64bits(node_.result(0)->name()) : 0; }
   uint64_t memoryLimit() const override { return memory_; }
   absl::Status step(uint64_t n) override { return step_(n); }
 
@@ -349,7 +358,9 @@ absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
   } else {
     const OpFacts *facts = factsOf(n);
     if (!facts || !facts->eval)
-      return absl::UnimplementedError(pathOf(n) + ": no kernel for " + (n.domain().empty() ? "" : n.domain().str() + "::") + n.opType().str() + "-" + std::to_string(opsetVersion(n)));
+      return absl::UnimplementedError(pathOf(n) + ": no kernel for " +
+                                      (n.domain().empty() ? "" : n.domain().str() + "::") + n.opType().str() + "-" +
+                                      std::to_string(opsetVersion(n)));
     s = evaluateNode(*facts, ctx);
   }
   if (!s.ok())
@@ -390,9 +401,12 @@ absl::StatusOr<std::vector<Datum>> Executor::Engine::run(const std::map<std::str
   return outputs;
 }
 
-Executor::Executor(const Model &model, RunOptions options) : engine_(std::make_unique<Engine>(model, std::move(options))) {}
+Executor::Executor(const Model &model, RunOptions options)
+    : engine_(std::make_unique<Engine>(model, std::move(options))) {}
 Executor::~Executor() = default;
-absl::StatusOr<std::vector<Datum>> Executor::run(const std::map<std::string, Datum> &inputs) { return engine_->run(inputs); }
+absl::StatusOr<std::vector<Datum>> Executor::run(const std::map<std::string, Datum> &inputs) {
+  return engine_->run(inputs);
+}
 uint64_t Executor::peakBytes() const { return engine_->peak_; }
 
 } // namespace onnxopt::exec

@@ -42,13 +42,15 @@ void impliedRange(const Value &v, Range &r, unsigned depth) {
     } else if (n.opType() == "EmbedLayerNormalization" && i == 0) {
       int64_t d = constantDim(2, 0);
       r.hi = d > 0 ? std::min<int64_t>(d - 1, 100) : 1;
-    } else if (n.opType() == "Reshape" || n.opType() == "Expand" || n.opType() == "ConstantOfShape" || n.opType() == "Tile") {
+    } else if (n.opType() == "Reshape" || n.opType() == "Expand" || n.opType() == "ConstantOfShape" ||
+               n.opType() == "Tile") {
       if (i == 1 || n.opType() == "ConstantOfShape")
         r = {1, 4, true};
     } else if (n.opType() == "Range" || n.opType() == "Loop") {
       r = {1, 4, true};
-    } else if (n.opType() == "Cast" || n.opType() == "Identity" || n.opType() == "Unsqueeze" || n.opType() == "Squeeze" ||
-               n.opType() == "Reshape" || n.opType() == "Transpose" || n.opType() == "Slice" || n.opType() == "Concat" || n.opType() == "Flatten") {
+    } else if (n.opType() == "Cast" || n.opType() == "Identity" || n.opType() == "Unsqueeze" ||
+               n.opType() == "Squeeze" || n.opType() == "Reshape" || n.opType() == "Transpose" ||
+               n.opType() == "Slice" || n.opType() == "Concat" || n.opType() == "Flatten") {
       impliedRange(*n.result(0), r, depth + 1);
     }
     if (n.callee() && i < n.callee()->graph->inputs().size())
@@ -56,7 +58,8 @@ void impliedRange(const Value &v, Range &r, unsigned depth) {
   }
 }
 
-absl::Status draw(const Type &type, const Value &v, const InputOptions &o, std::map<std::string, int64_t> &dims, Context &c, std::mt19937_64 &random, Datum &out) {
+absl::Status draw(const Type &type, const Value &v, const InputOptions &o, std::map<std::string, int64_t> &dims,
+                  Context &c, std::mt19937_64 &random, Datum &out) {
   if (type.kind == Type::Optional)
     return draw(*type.inner, v, o, dims, c, random, out);
   if (type.kind == Type::Sequence) {
@@ -68,7 +71,8 @@ absl::Status draw(const Type &type, const Value &v, const InputOptions &o, std::
     return absl::OkStatus();
   }
   if (!type.isTensor() || !type.hasElement())
-    return absl::FailedPreconditionError("input '" + v.name().str() + "' of type " + toString(type, c.dims()) + " cannot be drawn: give it with --input");
+    return absl::FailedPreconditionError("input '" + v.name().str() + "' of type " + toString(type, c.dims()) +
+                                         " cannot be drawn: give it with --input");
   if (!type.ranked)
     return absl::FailedPreconditionError("input '" + v.name().str() + "' has no known rank: give it with --input");
   Dims shape;
@@ -148,7 +152,8 @@ absl::Status drawInputs(const Model &model, const InputOptions &options, std::ma
   for (const auto &v : model.graph().inputs()) {
     auto it = inputs.find(v->name().str());
     const Type *t = v->declaredType();
-    if (it == inputs.end() || !t || !t->isTensor() || !t->ranked || !it->second.isTensor() || it->second.tensor.rank() != t->rank())
+    if (it == inputs.end() || !t || !t->isTensor() || !t->ranked || !it->second.isTensor() ||
+        it->second.tensor.rank() != t->rank())
       continue;
     for (size_t i = 0; i < t->rank(); ++i)
       if (!t->dims[i].symbolName().empty())

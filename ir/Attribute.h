@@ -12,8 +12,21 @@ class Graph; // complete in Graph.h, which every user of graphs includes
 
 /// Numbers are those of AttributeProto.AttributeType.
 enum class AttributeType : int32_t {
-  Undefined = 0, Float = 1, Int = 2, String = 3, Tensor = 4, Graph = 5, Floats = 6, Ints = 7, Strings = 8, Tensors = 9,
-  Graphs = 10, SparseTensor = 11, SparseTensors = 12, TypeProto = 13, TypeProtos = 14,
+  Undefined = 0,
+  Float = 1,
+  Int = 2,
+  String = 3,
+  Tensor = 4,
+  Graph = 5,
+  Floats = 6,
+  Ints = 7,
+  Strings = 8,
+  Tensors = 9,
+  Graphs = 10,
+  SparseTensor = 11,
+  SparseTensors = 12,
+  TypeProto = 13,
+  TypeProtos = 14,
 };
 llvm::StringRef nameOf(AttributeType type);
 
@@ -21,9 +34,9 @@ llvm::StringRef nameOf(AttributeType type);
 struct Attribute {
   using Graphs = std::vector<std::unique_ptr<Graph>>;
   using Tensors = std::vector<std::shared_ptr<const TensorData>>;
-  using Value = std::variant<std::monostate, float, int64_t, std::string, std::vector<float>, std::vector<int64_t>,
-                             std::vector<std::string>, Tensors, Graphs, std::vector<SparseTensorData>,
-                             std::vector<Type>>;
+  using Value =
+      std::variant<std::monostate, float, int64_t, std::string, std::vector<float>, std::vector<int64_t>,
+                   std::vector<std::string>, Tensors, Graphs, std::vector<SparseTensorData>, std::vector<Type>>;
 
   llvm::StringRef name; ///< interned in the context
   AttributeType type = AttributeType::Undefined;

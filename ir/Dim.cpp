@@ -241,8 +241,8 @@ Dim DimContext::mul(Dim a, Dim b) {
     for (const DimTerm &t : b.expr()->terms) {
       DimTerm &p = terms.emplace_back();
       overflow |= __builtin_mul_overflow(s.coefficient, t.coefficient, &p.coefficient);
-      std::merge(s.factors.begin(), s.factors.end(), t.factors.begin(), t.factors.end(),
-                 std::back_inserter(p.factors), [](auto *x, auto *y) { return x->id < y->id; });
+      std::merge(s.factors.begin(), s.factors.end(), t.factors.begin(), t.factors.end(), std::back_inserter(p.factors),
+                 [](auto *x, auto *y) { return x->id < y->id; });
       overflow |= p.factors.size() > 16;
     }
   if (!overflow)
@@ -470,7 +470,9 @@ bool DimContext::proveLe(Dim a, Dim b) {
   return false;
 }
 
-bool DimContext::proveEqual(Dim a, Dim b) { return a && b && (a == b || range(sub(a, b)).lo == 0) && (a == b || range(sub(a, b)).hi == 0); }
+bool DimContext::proveEqual(Dim a, Dim b) {
+  return a && b && (a == b || range(sub(a, b)).lo == 0) && (a == b || range(sub(a, b)).hi == 0);
+}
 
 bool DimContext::proveDifferent(Dim a, Dim b) {
   if (!a || !b)
@@ -557,8 +559,8 @@ Dim DimContext::broadcast(Dim a, Dim b) {
         return outer;
   if (std::max(x->depth, y->depth) >= maxDepth)
     return fresh("", {0, INT64_MAX});
-  return Dim(impl_->fromAtom(
-      impl_->atom(DimAtom::Broadcast, {x, y}, {std::min({ra.lo, rb.lo}), std::max(ra.hi, rb.hi)})));
+  return Dim(
+      impl_->fromAtom(impl_->atom(DimAtom::Broadcast, {x, y}, {std::min({ra.lo, rb.lo}), std::max(ra.hi, rb.hi)})));
 }
 
 std::string DimContext::print(Dim d) const {
@@ -569,7 +571,8 @@ std::string DimContext::print(Dim d) const {
   std::function<std::string(const DimAtom *)> atomText = [&](const DimAtom *a) -> std::string {
     auto operand = [&](const DimExpr *e) {
       std::string s = print(Dim(e));
-      bool simple = Dim(e).isConstant() ? Dim(e).constant() >= 0 : soleAtom(e) && soleAtom(e)->kind != DimAtom::FloorDiv;
+      bool simple =
+          Dim(e).isConstant() ? Dim(e).constant() >= 0 : soleAtom(e) && soleAtom(e)->kind != DimAtom::FloorDiv;
       return simple ? s : "(" + s + ")";
     };
     switch (a->kind) {

@@ -38,7 +38,8 @@ public:
   bool isSymbol() const;
   /// The name of a symbol; empty for an anonymous one ('?' in a file).
   llvm::StringRef symbolName() const;
-  /// Whether some symbol in it was made up by an analysis or is anonymous, so that a reader of the model cannot know it.
+  /// Whether some symbol in it was made up by an analysis or is anonymous, so that a reader of the model cannot know
+  /// it.
   bool hasGenerated() const;
 
 private:

@@ -13,11 +13,12 @@ struct Entry {
 
 // Indexed by TensorProto.DataType.
 const Entry kEntries[] = {
-    {"undefined", 0}, {"float", 32}, {"uint8", 8}, {"int8", 8}, {"uint16", 16}, {"int16", 16}, {"int32", 32},
-    {"int64", 64}, {"string", 0}, {"bool", 8}, {"float16", 16}, {"double", 64}, {"uint32", 32}, {"uint64", 64},
-    {"complex64", 64}, {"complex128", 128}, {"bfloat16", 16}, {"float8e4m3fn", 8}, {"float8e4m3fnuz", 8},
-    {"float8e5m2", 8}, {"float8e5m2fnuz", 8}, {"uint4", 4}, {"int4", 4}, {"float4e2m1", 4}, {"float8e8m0", 8},
-    {"uint2", 2}, {"int2", 2}, {"float6e2m3", 6}, {"float6e3m2", 6},
+    {"undefined", 0},      {"float", 32},    {"uint8", 8},        {"int8", 8},           {"uint16", 16},
+    {"int16", 16},         {"int32", 32},    {"int64", 64},       {"string", 0},         {"bool", 8},
+    {"float16", 16},       {"double", 64},   {"uint32", 32},      {"uint64", 64},        {"complex64", 64},
+    {"complex128", 128},   {"bfloat16", 16}, {"float8e4m3fn", 8}, {"float8e4m3fnuz", 8}, {"float8e5m2", 8},
+    {"float8e5m2fnuz", 8}, {"uint4", 4},     {"int4", 4},         {"float4e2m1", 4},     {"float8e8m0", 8},
+    {"uint2", 2},          {"int2", 2},      {"float6e2m3", 6},   {"float6e3m2", 6},
 };
 
 const Entry *entry(ElementType type) {
@@ -50,9 +51,18 @@ bool isFloating(ElementType type) {
 
 bool isInteger(ElementType type) {
   switch (type) {
-  case ElementType::Uint8: case ElementType::Int8: case ElementType::Uint16: case ElementType::Int16:
-  case ElementType::Int32: case ElementType::Int64: case ElementType::Uint32: case ElementType::Uint64:
-  case ElementType::Uint4: case ElementType::Int4: case ElementType::Uint2: case ElementType::Int2:
+  case ElementType::Uint8:
+  case ElementType::Int8:
+  case ElementType::Uint16:
+  case ElementType::Int16:
+  case ElementType::Int32:
+  case ElementType::Int64:
+  case ElementType::Uint32:
+  case ElementType::Uint64:
+  case ElementType::Uint4:
+  case ElementType::Int4:
+  case ElementType::Uint2:
+  case ElementType::Int2:
     return true;
   default:
     return false;
@@ -61,9 +71,15 @@ bool isInteger(ElementType type) {
 
 bool isSmallFloat(ElementType type) {
   switch (type) {
-  case ElementType::Float16: case ElementType::BFloat16: case ElementType::Float8E4M3FN:
-  case ElementType::Float8E4M3FNUZ: case ElementType::Float8E5M2: case ElementType::Float8E5M2FNUZ:
-  case ElementType::Float4E2M1: case ElementType::Float8E8M0: case ElementType::Float6E2M3:
+  case ElementType::Float16:
+  case ElementType::BFloat16:
+  case ElementType::Float8E4M3FN:
+  case ElementType::Float8E4M3FNUZ:
+  case ElementType::Float8E5M2:
+  case ElementType::Float8E5M2FNUZ:
+  case ElementType::Float4E2M1:
+  case ElementType::Float8E8M0:
+  case ElementType::Float6E2M3:
   case ElementType::Float6E3M2:
     return true;
   default:

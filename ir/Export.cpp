@@ -193,7 +193,8 @@ absl::Status writeBinary(const Model &model, const std::string &path, const Expo
         entries = data.place(t.payload);
       return true;
     }
-    bool plain = t.payload.encoding == Payload::Raw || t.payload.encoding == Payload::Floats || t.payload.encoding == Payload::Doubles;
+    bool plain = t.payload.encoding == Payload::Raw || t.payload.encoding == Payload::Floats ||
+                 t.payload.encoding == Payload::Doubles;
     if (tooBig && plain) {
       entries = data.place(t.payload);
       return true;

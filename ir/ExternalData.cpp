@@ -96,13 +96,15 @@ absl::StatusOr<Payload> ExternalFiles::resolve(llvm::ArrayRef<ExternalEntry> ent
     return file.status();
   p.source = *file;
   if (p.offset > p.source->size())
-    return absl::InvalidArgumentError(absl::StrCat("external data: offset ", p.offset, " is beyond the end of ", location));
+    return absl::InvalidArgumentError(
+        absl::StrCat("external data: offset ", p.offset, " is beyond the end of ", location));
   p.size = length.value_or(expectedBytes);
   if (p.size > p.source->size() - p.offset)
     return absl::InvalidArgumentError(absl::StrCat("external data: ", location, " has ", p.source->size() - p.offset,
                                                    " bytes from the offset, ", p.size, " are needed"));
   if (p.size != expectedBytes)
-    return absl::InvalidArgumentError(absl::StrCat("external data: length ", p.size, " but type and dims need ", expectedBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("external data: length ", p.size, " but type and dims need ", expectedBytes));
   return p;
 }
 

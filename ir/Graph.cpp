@@ -14,9 +14,9 @@ Attribute &Attribute::operator=(Attribute &&) noexcept = default;
 Attribute::~Attribute() = default;
 
 llvm::StringRef nameOf(AttributeType type) {
-  static const char *const names[] = {"undefined", "float", "int", "string", "tensor", "graph", "floats", "ints",
-                                      "strings", "tensors", "graphs", "sparse_tensor", "sparse_tensors", "type_proto",
-                                      "type_protos"};
+  static const char *const names[] = {
+      "undefined", "float",   "int",    "string",        "tensor",         "graph",      "floats",     "ints",
+      "strings",   "tensors", "graphs", "sparse_tensor", "sparse_tensors", "type_proto", "type_protos"};
   auto i = static_cast<int32_t>(type);
   return i >= 0 && i < int32_t(std::size(names)) ? names[i] : "unknown";
 }
@@ -39,8 +39,12 @@ template <typename T> static Attribute make(llvm::StringRef name, AttributeType 
 Attribute makeAttribute(llvm::StringRef n, int64_t v) { return make(n, AttributeType::Int, v); }
 Attribute makeAttribute(llvm::StringRef n, float v) { return make(n, AttributeType::Float, v); }
 Attribute makeAttribute(llvm::StringRef n, std::string v) { return make(n, AttributeType::String, std::move(v)); }
-Attribute makeAttribute(llvm::StringRef n, std::vector<int64_t> v) { return make(n, AttributeType::Ints, std::move(v)); }
-Attribute makeAttribute(llvm::StringRef n, std::vector<float> v) { return make(n, AttributeType::Floats, std::move(v)); }
+Attribute makeAttribute(llvm::StringRef n, std::vector<int64_t> v) {
+  return make(n, AttributeType::Ints, std::move(v));
+}
+Attribute makeAttribute(llvm::StringRef n, std::vector<float> v) {
+  return make(n, AttributeType::Floats, std::move(v));
+}
 Attribute makeAttribute(llvm::StringRef n, std::shared_ptr<const TensorData> v) {
   return make(n, AttributeType::Tensor, Attribute::Tensors{std::move(v)});
 }
@@ -245,9 +249,7 @@ void Graph::eraseInput(unsigned index) {
 
 unsigned Graph::eraseUnusedInitializers() {
   size_t before = initializers_.size();
-  llvm::erase_if(initializers_, [&](const std::unique_ptr<Value> &v) {
-    return !v->hasUses();
-  });
+  llvm::erase_if(initializers_, [&](const std::unique_ptr<Value> &v) { return !v->hasUses(); });
   return before - initializers_.size();
 }
 

@@ -18,7 +18,7 @@ class Value;
 
 /// How a file spelled an object, where that differs from what export prints by default.
 struct AsRead {
-  std::string original;    ///< the serialized message
+  std::string original;     ///< the serialized message
   uint64_t fingerprint = 0; ///< of the default form at import; while it is unchanged, export writes `original`
 };
 
@@ -85,7 +85,7 @@ public:
   Extra &extra();
   const Extra *maybeExtra() const { return extra_.get(); }
 
-  bool fromFile = false; ///< keeps its name even where an outer scope has the same one
+  bool fromFile = false;         ///< keeps its name even where an outer scope has the same one
   int32_t valueInfoIndex = -1;   ///< position in the file's value_info; -1: not there
   int32_t initializerIndex = -1; ///< position in the file's initializers or sparse initializers
 
@@ -225,9 +225,9 @@ public:
   std::string name, doc;
   Metadata metadata;
   std::vector<LooseMessage> looseValueInfo;
-  std::vector<std::string> quantization;   ///< serialized TensorAnnotation messages
+  std::vector<std::string> quantization; ///< serialized TensorAnnotation messages
   std::shared_ptr<const AsRead> asRead;
-  std::string leftover;                    ///< serialized GraphProto fields that nothing above covers
+  std::string leftover; ///< serialized GraphProto fields that nothing above covers
 
 private:
   Context &context_;
@@ -278,10 +278,10 @@ public:
   std::shared_ptr<const AsRead> asRead;
   std::string leftover; ///< training info, device configurations, unknown fields
 
-  std::shared_ptr<FileSource> source;       ///< the bytes it was read from
-  bool hasShadowing = false;                ///< some name hides another of an outer scope
-  std::string path;                         ///< the file it was read from; '' for bytes
-  std::vector<Diagnostic> importErrors;     ///< faults of the file (DESIGN 3.10); passes refuse such a model
+  std::shared_ptr<FileSource> source;   ///< the bytes it was read from
+  bool hasShadowing = false;            ///< some name hides another of an outer scope
+  std::string path;                     ///< the file it was read from; '' for bytes
+  std::vector<Diagnostic> importErrors; ///< faults of the file (DESIGN 3.10); passes refuse such a model
   /// Initializers that are also inputs count as constants: IR version < 4, or --freeze-default-inputs.
   bool defaultsAreConstants = false;
 

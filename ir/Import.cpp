@@ -59,8 +59,8 @@ private:
   void function(Function &f, pb::FunctionProto &p);
   void define(Value *v, const Graph &g, llvm::StringRef what);
   Value *resolve(llvm::StringRef name, Graph &g);
-  void constant(Graph &g, Scope &inputs, llvm::StringRef name, int32_t index,
-                std::shared_ptr<const TensorData> dense, std::shared_ptr<const SparseTensorData> sparse);
+  void constant(Graph &g, Scope &inputs, llvm::StringRef name, int32_t index, std::shared_ptr<const TensorData> dense,
+                std::shared_ptr<const SparseTensorData> sparse);
 
   Model &model_;
   Context &context_;
@@ -301,7 +301,9 @@ std::shared_ptr<SparseTensorData> ProtoReader::sparse(const pb::SparseTensorProt
   if (p.has_indices())
     s->indices = tensor(p.indices(), false);
   s->dims.assign(p.dims().begin(), p.dims().end());
-  auto problem = [&](std::string what) { error("ONNX-SPARSE-001", pathOf(model_.graph()), "sparse tensor '" + p.values().name() + "': " + what); };
+  auto problem = [&](std::string what) {
+    error("ONNX-SPARSE-001", pathOf(model_.graph()), "sparse tensor '" + p.values().name() + "': " + what);
+  };
   if (!s->values || !s->indices) {
     problem("values or indices are missing");
     return s;
@@ -311,9 +313,9 @@ std::shared_ptr<SparseTensorData> ProtoReader::sparse(const pb::SparseTensorProt
   auto indices = s->indices->read();
   if (!total || nnz < 0 || s->indices->type != ElementType::Int64 || !indices.ok()) {
     problem("needs dims, values of rank 1 and int64 indices");
-  } else if (indices->rank() == 1 ? indices->dim(0) != nnz
-                                  : indices->rank() != 2 || indices->dim(0) != nnz ||
-                                        indices->dim(1) != int64_t(s->dims.size())) {
+  } else if (indices->rank() == 1
+                 ? indices->dim(0) != nnz
+                 : indices->rank() != 2 || indices->dim(0) != nnz || indices->dim(1) != int64_t(s->dims.size())) {
     problem("indices do not match the number of values and dims");
   } else {
     int64_t last = -1;
@@ -347,19 +349,19 @@ Attribute ProtoReader::attribute(pb::AttributeProto &p, unsigned depth) {
   AttributeType kind = a.type;
   if (kind == AttributeType::Undefined && a.refName.empty()) {
     // Old files leave the type out; the field that is set tells.
-    kind = p.has_f()                ? AttributeType::Float
-           : p.has_i()              ? AttributeType::Int
-           : p.has_s()              ? AttributeType::String
-           : p.has_t()              ? AttributeType::Tensor
-           : p.has_g()              ? AttributeType::Graph
-           : p.floats_size()        ? AttributeType::Floats
-           : p.ints_size()          ? AttributeType::Ints
-           : p.strings_size()       ? AttributeType::Strings
-           : p.tensors_size()       ? AttributeType::Tensors
-           : p.graphs_size()        ? AttributeType::Graphs
-           : p.has_sparse_tensor()  ? AttributeType::SparseTensor
-           : p.has_tp()             ? AttributeType::TypeProto
-                                    : AttributeType::Undefined;
+    kind = p.has_f()               ? AttributeType::Float
+           : p.has_i()             ? AttributeType::Int
+           : p.has_s()             ? AttributeType::String
+           : p.has_t()             ? AttributeType::Tensor
+           : p.has_g()             ? AttributeType::Graph
+           : p.floats_size()       ? AttributeType::Floats
+           : p.ints_size()         ? AttributeType::Ints
+           : p.strings_size()      ? AttributeType::Strings
+           : p.tensors_size()      ? AttributeType::Tensors
+           : p.graphs_size()       ? AttributeType::Graphs
+           : p.has_sparse_tensor() ? AttributeType::SparseTensor
+           : p.has_tp()            ? AttributeType::TypeProto
+                                   : AttributeType::Undefined;
   }
   if (a.type == AttributeType::Undefined)
     a.type = kind;
@@ -435,9 +437,15 @@ Attribute ProtoReader::attribute(pb::AttributeProto &p, unsigned depth) {
   bare.refName = a.refName;
   bare.doc = a.doc;
   if (!std::holds_alternative<Attribute::Tensors>(a.value) &&
-      !std::holds_alternative<std::vector<SparseTensorData>>(a.value) && !std::holds_alternative<Attribute::Graphs>(a.value))
-    std::visit([&](auto &v) { using T = std::decay_t<decltype(v)>;
-                 if constexpr (!std::is_same_v<T, Attribute::Graphs>) bare.value = v; }, a.value);
+      !std::holds_alternative<std::vector<SparseTensorData>>(a.value) &&
+      !std::holds_alternative<Attribute::Graphs>(a.value))
+    std::visit(
+        [&](auto &v) {
+          using T = std::decay_t<decltype(v)>;
+          if constexpr (!std::is_same_v<T, Attribute::Graphs>)
+            bare.value = v;
+        },
+        a.value);
   writer_.attribute(bare, canonical);
   a.asRead = record(original, canonical);
   (void)depth;
@@ -575,8 +583,10 @@ void ProtoReader::body(Graph &g, google::protobuf::RepeatedPtrField<pb::NodeProt
             (second.element != v->declaredType()->element ||
              (second.ranked && v->declaredType()->ranked && second.rank() != v->declaredType()->rank())))
           error("ONNX-TYPE-001", pathOf(g), "value_info of '" + info.name() + "' is given twice, with different types");
-        else if (v->kind() != Value::Input && second.isStatic() && v->declaredType()->isStatic() && !(second == *v->declaredType()))
-          error("ONNX-TYPE-001", pathOf(g), "value_info of '" + info.name() + "' is given twice, with different shapes");
+        else if (v->kind() != Value::Input && second.isStatic() && v->declaredType()->isStatic() &&
+                 !(second == *v->declaredType()))
+          error("ONNX-TYPE-001", pathOf(g),
+                "value_info of '" + info.name() + "' is given twice, with different shapes");
       }
       g.looseValueInfo.push_back({position, info.SerializePartialAsString()});
     }

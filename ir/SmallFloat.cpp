@@ -50,7 +50,8 @@ float decodeSmallFloat(ElementType type, uint32_t bits) {
   Format f = formatOf(type);
   if (f.special == Format::Exponent) // float8e8m0: a power of two, 255 is NaN
     return bits == 255 ? NAN : std::ldexp(1.0f, int(bits) - 127);
-  uint32_t mantissa = bits & ((1u << f.mantissaBits) - 1), exponent = bits >> f.mantissaBits & ((1u << f.exponentBits) - 1);
+  uint32_t mantissa = bits & ((1u << f.mantissaBits) - 1),
+           exponent = bits >> f.mantissaBits & ((1u << f.exponentBits) - 1);
   bool negative = bits >> (f.mantissaBits + f.exponentBits) & 1;
   uint32_t top = (1u << f.exponentBits) - 1, full = (1u << f.mantissaBits) - 1;
   if (f.special == Format::Ieee && exponent == top)
@@ -89,12 +90,13 @@ uint32_t encodeSmallFloat(ElementType type, float value, bool saturate) {
                      : f.special == Format::OnlyNaN ? top << f.mantissaBits | (full - 1)
                                                     : top << f.mantissaBits | full;
   bool wide = type == ElementType::Float16 || type == ElementType::BFloat16;
-  uint32_t over = f.special == Format::None ? largest
-                  : saturate && !wide       ? largest
+  uint32_t over = f.special == Format::None   ? largest
+                  : saturate && !wide         ? largest
                   : f.special == Format::Ieee ? top << f.mantissaBits
                                               : nan;
   if (std::isnan(value))
-    return f.special == Format::None ? 1u << (f.exponentBits + f.mantissaBits) : nan; // no NaN: minus zero stands for it
+    return f.special == Format::None ? 1u << (f.exponentBits + f.mantissaBits)
+                                     : nan; // no NaN: minus zero stands for it
   float magnitude = std::fabs(value);
   if (std::isinf(value))
     return f.special == Format::Fnuz && over == nan ? nan : over == nan ? nan : sign | over;

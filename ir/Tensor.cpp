@@ -191,7 +191,8 @@ FileSource::~FileSource() {
 
 absl::Status FileSource::read(uint64_t offset, uint64_t size, char *out) const {
   if (offset > size_ || size > size_ - offset)
-    return absl::OutOfRangeError(absl::StrCat("range ", offset, "+", size, " is outside ", path_, " (", size_, " bytes)"));
+    return absl::OutOfRangeError(
+        absl::StrCat("range ", offset, "+", size, " is outside ", path_, " (", size_, " bytes)"));
   if (fd_ < 0) {
     std::memcpy(out, bytes_.data() + offset, size);
     return absl::OkStatus();
@@ -271,10 +272,10 @@ absl::StatusOr<Tensor> TensorData::read() const {
   if (!made.ok())
     return made.status();
   Tensor t = std::move(*made);
-  if (payload.encoding == Payload::Raw || payload.encoding == Payload::Floats ||
-      payload.encoding == Payload::Doubles) {
+  if (payload.encoding == Payload::Raw || payload.encoding == Payload::Floats || payload.encoding == Payload::Doubles) {
     if (payload.size < t.byteSize())
-      return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' has ", payload.size, " bytes, its dims need ", t.byteSize()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor '", name, "' has ", payload.size, " bytes, its dims need ", t.byteSize()));
     if (absl::Status s = payload.source->read(payload.offset, t.byteSize(), t.mutableBytes()); !s.ok())
       return s;
     return t;

@@ -121,11 +121,11 @@ public:
   ElementType type = ElementType::Undefined;
   Dims dims;
   std::string name, doc;
-  Tensor inMemory;                    ///< elements, when `payload.source` is null and not `elided`
-  Payload payload;                    ///< elements by reference
+  Tensor inMemory;                     ///< elements, when `payload.source` is null and not `elided`
+  Payload payload;                     ///< elements by reference
   std::vector<ExternalEntry> external; ///< as declared; empty for elements in the model file
-  bool elided = false;                ///< the text form left the elements out
-  std::string problem;                ///< why the elements cannot be read ("" when they can)
+  bool elided = false;                 ///< the text form left the elements out
+  std::string problem;                 ///< why the elements cannot be read ("" when they can)
   std::shared_ptr<const AsRead> asRead;
 
   static std::shared_ptr<TensorData> of(Tensor tensor);

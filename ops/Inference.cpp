@@ -122,7 +122,8 @@ public:
       setConstant(f, std::move(*t));
   }
   void setConstant(ValueFact &f, Tensor t) {
-    if ((t.type() == ElementType::Int64 || t.type() == ElementType::Int32 || t.type() == ElementType::Bool) && t.rank() <= 2) {
+    if ((t.type() == ElementType::Int64 || t.type() == ElementType::Int32 || t.type() == ElementType::Bool) &&
+        t.rank() <= 2) {
       SymTensor v;
       v.dims.assign(t.dims().begin(), t.dims().end());
       for (int64_t x : t.ints())
@@ -132,7 +133,8 @@ public:
     f.constant = std::move(t);
   }
 
-  bool callFunction(const Node &call, llvm::ArrayRef<InferContext::Fact> inputs, llvm::SmallVectorImpl<InferContext::Fact> &outputs);
+  bool callFunction(const Node &call, llvm::ArrayRef<InferContext::Fact> inputs,
+                    llvm::SmallVectorImpl<InferContext::Fact> &outputs);
 
 private:
   Inference &owner_;
@@ -161,7 +163,9 @@ public:
     const ValueFact *f = fact(i);
     return f ? f->constant : std::nullopt;
   }
-  bool inferRegion(Graph &g, llvm::ArrayRef<Fact> in, llvm::SmallVectorImpl<Fact> &out) override { return region_(g, in, out); }
+  bool inferRegion(Graph &g, llvm::ArrayRef<Fact> in, llvm::SmallVectorImpl<Fact> &out) override {
+    return region_(g, in, out);
+  }
 
 private:
   const ValueFact *fact(unsigned i) const {
@@ -299,14 +303,21 @@ void Inference::Engine::runNode(Node &n) {
       silent = wasSilent;
       if (loops && owner_.diagnostics_.size() > before) {
         auto begin = owner_.diagnostics_.begin() + before;
-        std::sort(begin, owner_.diagnostics_.end(), [](const Diagnostic &a, const Diagnostic &b) { return std::tie(a.path, a.message) < std::tie(b.path, b.message); });
-        owner_.diagnostics_.erase(std::unique(begin, owner_.diagnostics_.end(), [](const Diagnostic &a, const Diagnostic &b) { return a.path == b.path && a.message == b.message; }), owner_.diagnostics_.end());
+        std::sort(begin, owner_.diagnostics_.end(), [](const Diagnostic &a, const Diagnostic &b) {
+          return std::tie(a.path, a.message) < std::tie(b.path, b.message);
+        });
+        owner_.diagnostics_.erase(std::unique(begin, owner_.diagnostics_.end(),
+                                              [](const Diagnostic &a, const Diagnostic &b) {
+                                                return a.path == b.path && a.message == b.message;
+                                              }),
+                                  owner_.diagnostics_.end());
       }
       if (!ctx.error.empty())
         report("ONNX-SHAPE-001", pathOf(n), ctx.error, owner_.options_.contradiction);
     }
     // Small constants are computed outright.
-    if (arity && ctx.error.empty() && facts_->eval && facts_->pure && facts_->deterministic && n.regions().empty() && n.numOperands() > 0) {
+    if (arity && ctx.error.empty() && facts_->eval && facts_->pure && facts_->deterministic && n.regions().empty() &&
+        n.numOperands() > 0) {
       llvm::SmallVector<const Tensor *, 4> operands;
       bool all = true;
       for (unsigned i = 0; i < n.numOperands() && all; ++i) {
@@ -317,7 +328,8 @@ void Inference::Engine::runNode(Node &n) {
       }
       bool small = true;
       for (auto &r : ctx.results)
-        if (r.type.isTensor() && r.type.isStatic() && r.type.elementCount().value_or(INT64_MAX) > owner_.options_.maxConstantElements)
+        if (r.type.isTensor() && r.type.isStatic() &&
+            r.type.elementCount().value_or(INT64_MAX) > owner_.options_.maxConstantElements)
           small = false;
       if (all && small)
         if (auto r = evaluateConstants(n, operands, 1 << 20); r.ok())
@@ -355,7 +367,10 @@ void Inference::Engine::runNode(Node &n) {
       else
         f.type = refine(context_.dims(), f.type, *declared, contradicts);
       if (contradicts)
-        report("ONNX-TYPE-002", pathOf(n), "'" + v->name().str() + "' is declared " + toString(*declared, context_.dims()) + " but is " + toString(f.type, context_.dims()), owner_.options_.contradiction);
+        report("ONNX-TYPE-002", pathOf(n),
+               "'" + v->name().str() + "' is declared " + toString(*declared, context_.dims()) + " but is " +
+                   toString(f.type, context_.dims()),
+               owner_.options_.contradiction);
       // An operator without a rule leaves the rank to the declaration.
       if (f.type.isTensor() && !f.type.ranked && (!facts_ && !n.callee()) && declared->ranked)
         f.type = *declared;
@@ -381,7 +396,10 @@ void Inference::run() {
     bool contradicts = false;
     refine(model_.context().dims(), f->type, *slot.type, contradicts);
     if (contradicts)
-      engine_->report("ONNX-TYPE-003", "main/outputs", "output '" + slot.name.str() + "' is declared " + toString(*slot.type, model_.context().dims()) + " but is " + toString(f->type, model_.context().dims()), options_.contradiction);
+      engine_->report("ONNX-TYPE-003", "main/outputs",
+                      "output '" + slot.name.str() + "' is declared " + toString(*slot.type, model_.context().dims()) +
+                          " but is " + toString(f->type, model_.context().dims()),
+                      options_.contradiction);
   }
 }
 

@@ -191,7 +191,8 @@ const OpFacts *OpRegistry::facts(const Node &node) const {
   int64_t opset = opsetVersion(node);
   schema::Schema s = schema::lookup(node.domain(), node.opType(), opset);
   if (s)
-    return s.deprecated() && node.opType() != "Upsample" && node.opType() != "Scatter" ? nullptr : d->at(s.sinceVersion());
+    return s.deprecated() && node.opType() != "Upsample" && node.opType() != "Scatter" ? nullptr
+                                                                                       : d->at(s.sinceVersion());
   return schema::knowsDomain(node.domain()) ? nullptr : d->at(opset);
 }
 
@@ -261,9 +262,8 @@ std::shared_ptr<const TensorData> constantOf(const Value *v) {
   if (v->kind() == Value::Initializer)
     return v->initializer();
   if (v->kind() == Value::Input)
-    return v->initializer() && !v->graph()->parentNode() && v->graph()->model().defaultsAreConstants
-               ? v->initializer()
-               : nullptr;
+    return v->initializer() && !v->graph()->parentNode() && v->graph()->model().defaultsAreConstants ? v->initializer()
+                                                                                                     : nullptr;
   const Node *n = v->producer();
   if (!n || !n->is("Constant") || n->attributes().size() != 1 || !n->attributes()[0].refName.empty())
     return nullptr;

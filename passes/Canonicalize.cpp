@@ -213,9 +213,9 @@ void Canonicalizer::visitNode(Node &n) {
   if (is(n, "Constant"))
     return constant(n);
   // f(f(x)) = f(x)
-  if (facts->idempotent && n.operand(0) && n.operand(0)->producer() && n.operand(0)->producer()->opType() == n.opType() &&
-      n.operand(0)->producer()->domain() == n.domain() && n.numOperands() == 1 && n.attributes().empty() &&
-      n.operand(0)->producer()->attributes().empty())
+  if (facts->idempotent && n.operand(0) && n.operand(0)->producer() &&
+      n.operand(0)->producer()->opType() == n.opType() && n.operand(0)->producer()->domain() == n.domain() &&
+      n.numOperands() == 1 && n.attributes().empty() && n.operand(0)->producer()->attributes().empty())
     return bypass(n, "repeated idempotent operator");
   if (is(n, "Dropout")) {
     bool training = n.numOperands() > 2 && n.operand(2) && !isSplat(n.operand(2), 0);
@@ -239,7 +239,8 @@ void Canonicalizer::visitNode(Node &n) {
     return transpose(n);
   if (is(n, "Reshape"))
     return reshape(n);
-  if ((is(n, "Flatten") || is(n, "Expand") || is(n, "Slice") || is(n, "Tile") || is(n, "Pad") || is(n, "Squeeze") || is(n, "Unsqueeze"))) {
+  if ((is(n, "Flatten") || is(n, "Expand") || is(n, "Slice") || is(n, "Tile") || is(n, "Pad") || is(n, "Squeeze") ||
+       is(n, "Unsqueeze"))) {
     if (!n.operand(0) || !sameType(n.operand(0), n.result()))
       return;
     if (is(n, "Slice")) { // the same shape may still be another order
@@ -271,7 +272,8 @@ void Canonicalizer::visitNode(Node &n) {
     return bypass(n, "operator of one operand");
   // Exact units only: x * 1, x / 1, x - 0, x + (-0), x ^ 1; and x + 0 for whole numbers.
   auto unit = [&](unsigned at, double value) {
-    return n.operand(at) && n.operand(1 - at) && isSplat(n.operand(at), value) && sameType(n.operand(1 - at), n.result());
+    return n.operand(at) && n.operand(1 - at) && isSplat(n.operand(at), value) &&
+           sameType(n.operand(1 - at), n.result());
   };
   Type t = inferred(n.result());
   bool whole = t.isTensor() && isInteger(t.element);

@@ -54,8 +54,9 @@ bool sameAttribute(const Attribute &a, const Attribute &b) {
 }
 
 bool sameNode(const Node &a, const Node &b) {
-  if (a.opType() != b.opType() || a.domain() != b.domain() || a.overload() != b.overload() || a.callee() != b.callee() ||
-      a.numResults() != b.numResults() || a.attributes().size() != b.attributes().size() || a.operands() != b.operands())
+  if (a.opType() != b.opType() || a.domain() != b.domain() || a.overload() != b.overload() ||
+      a.callee() != b.callee() || a.numResults() != b.numResults() || a.attributes().size() != b.attributes().size() ||
+      a.operands() != b.operands())
     return false;
   for (const Attribute &x : a.attributes()) {
     const Attribute *y = b.attribute(x.name);

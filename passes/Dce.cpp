@@ -76,7 +76,8 @@ private:
 } // namespace
 
 PassRegistry::Entry makeDceEntry() {
-  return {"dce", "remove pure nodes, constants and functions that nothing uses", "", [] { return std::make_unique<Dce>(); }};
+  return {"dce", "remove pure nodes, constants and functions that nothing uses", "",
+          [] { return std::make_unique<Dce>(); }};
 }
 
 } // namespace onnxopt

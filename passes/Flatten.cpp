@@ -146,10 +146,14 @@ private:
     for (int64_t trip = 0; trip < count; ++trip) {
       llvm::DenseMap<Value *, Value *> map;
       if (body.inputs()[0]->hasUses())
-        map[body.inputs()[0].get()] = rewriter.createConstant(g, &n, Tensor::scalar<int64_t>(ElementType::Int64, trip), "trip");
+        map[body.inputs()[0].get()] =
+            rewriter.createConstant(g, &n, Tensor::scalar<int64_t>(ElementType::Int64, trip), "trip");
       else
         map[body.inputs()[0].get()] = nullptr;
-      map[body.inputs()[1].get()] = body.inputs()[1]->hasUses() ? rewriter.createConstant(g, &n, Tensor::scalar<uint8_t>(ElementType::Bool, 1), "go") : nullptr;
+      map[body.inputs()[1].get()] =
+          body.inputs()[1]->hasUses()
+              ? rewriter.createConstant(g, &n, Tensor::scalar<uint8_t>(ElementType::Bool, 1), "go")
+              : nullptr;
       for (unsigned i = 0; i < carried; ++i)
         map[body.inputs()[2 + i].get()] = state[i];
       for (const auto &v : body.initializers())
@@ -198,7 +202,8 @@ private:
   /// A leading axis of 1, in the form of the owner's opset.
   static Value *unsqueeze(Value *v, Node &before, Rewriter &rewriter) {
     Graph &g = *before.graph();
-    bool asOperand = schema::lookup("", "Unsqueeze", opsetVersion(g, "")) && schema::lookup("", "Unsqueeze", opsetVersion(g, "")).maxInputs() > 1;
+    bool asOperand = schema::lookup("", "Unsqueeze", opsetVersion(g, "")) &&
+                     schema::lookup("", "Unsqueeze", opsetVersion(g, "")).maxInputs() > 1;
     Node *u;
     if (asOperand) {
       Value *axes = rewriter.createConstant(g, &before, Tensor::vector({0}), "axes");
@@ -216,8 +221,8 @@ private:
 } // namespace
 
 PassRegistry::Entry makeFlattenEntry() {
-  return {"flatten", "replace If and Loop whose course is known by straight code", "unroll=16: most trips of a Loop to unroll",
-          [] { return std::make_unique<Flatten>(); }};
+  return {"flatten", "replace If and Loop whose course is known by straight code",
+          "unroll=16: most trips of a Loop to unroll", [] { return std::make_unique<Flatten>(); }};
 }
 
 } // namespace onnxopt

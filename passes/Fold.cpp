@@ -48,7 +48,9 @@ private:
     }
     if (allKnown && n.graph()->function() == nullptr) {
       for (const auto &r : n.results())
-        values.push_back(r->hasUses() ? rewriter.createConstant(*n.graph(), &n, *inference.fact(r.get())->constant, r->name()) : nullptr);
+        values.push_back(r->hasUses()
+                             ? rewriter.createConstant(*n.graph(), &n, *inference.fact(r.get())->constant, r->name())
+                             : nullptr);
       rewriter.replace(&n, values);
       return true;
     }
@@ -78,7 +80,9 @@ private:
         expected += *bytes;
     }
     if (expected > budget || total > (uint64_t(256) << 20)) {
-      ctx.remark("fold", pathOf(n), "not folded: the result takes " + std::to_string(expected) + " bytes, the budget is " + std::to_string(budget));
+      ctx.remark("fold", pathOf(n),
+                 "not folded: the result takes " + std::to_string(expected) + " bytes, the budget is " +
+                     std::to_string(budget));
       return false;
     }
     std::vector<Tensor> tensors(constants.size());
@@ -104,7 +108,9 @@ private:
         return false;
     }
     for (unsigned i = 0; i < results->size(); ++i)
-      values.push_back(n.result(i)->hasUses() ? rewriter.createConstant(*n.graph(), &n, std::move((*results)[i]), n.result(i)->name()) : nullptr);
+      values.push_back(n.result(i)->hasUses()
+                           ? rewriter.createConstant(*n.graph(), &n, std::move((*results)[i]), n.result(i)->name())
+                           : nullptr);
     rewriter.replace(&n, values);
     return true;
   }
@@ -113,7 +119,8 @@ private:
 } // namespace
 
 PassRegistry::Entry makeFoldEntry() {
-  return {"fold", "compute ahead what depends on constants and known shapes only", "", [] { return std::make_unique<Fold>(); }};
+  return {"fold", "compute ahead what depends on constants and known shapes only", "",
+          [] { return std::make_unique<Fold>(); }};
 }
 
 } // namespace onnxopt

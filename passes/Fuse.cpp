@@ -77,7 +77,8 @@ private:
   bool matchNode(Node &pattern, Node &actual, unsigned depth) {
     if (depth == 0)
       graph_ = actual.graph();
-    if (pattern.opType() != actual.opType() || pattern.domain() != actual.domain() || actual.callee() || !factsOf(actual))
+    if (pattern.opType() != actual.opType() || pattern.domain() != actual.domain() || actual.callee() ||
+        !factsOf(actual))
       return false;
     // Before opset 7 broadcasting followed an attribute.
     if (schema::Schema s = NodeView(actual).schema(); s && s.attribute("broadcast"))
@@ -142,7 +143,9 @@ public:
       for (const char *text : r.patterns) {
         auto parsed = parseText(context, text);
         if (!parsed.ok() || !(*parsed)->importErrors.empty())
-          return absl::InternalError(std::string("rule '") + r.name + "': " + (parsed.ok() ? toString((*parsed)->importErrors[0]) : std::string(parsed.status().message())));
+          return absl::InternalError(
+              std::string("rule '") + r.name +
+              "': " + (parsed.ok() ? toString((*parsed)->importErrors[0]) : std::string(parsed.status().message())));
         Node *root = (*parsed)->graph().returnNode()->operand(0)->producer();
         patterns.push_back({&r, std::move(*parsed), root});
       }
@@ -187,7 +190,8 @@ private:
       for (const auto &r : inner->results())
         for (Use *u : r->uses())
           if (!llvm::is_contained(m->nodes, u->user()))
-            return refuse("'" + r->name().str() + "' is also used elsewhere" + (u->user()->isReturn() ? " (it is an output)" : ""));
+            return refuse("'" + r->name().str() + "' is also used elsewhere" +
+                          (u->user()->isReturn() ? " (it is an output)" : ""));
     for (unsigned i = 1; i < n.numResults(); ++i)
       if (n.result(i)->hasUses())
         return refuse("a further result is used");
@@ -214,7 +218,8 @@ private:
       } else if (calls) {
         made = callFunction(*m, rule, operands, services);
         if (!made)
-          return refuse("the model's opset has no " + std::string(rule.op) + ", and the matched code cannot be made a function");
+          return refuse("the model's opset has no " + std::string(rule.op) +
+                        ", and the matched code cannot be made a function");
       } else {
         return refuse("the model's opset has no " + std::string(rule.op));
       }
@@ -232,7 +237,8 @@ private:
   }
 
   /// A model-local function whose body is the matched code; scalar constants become Constant nodes of the body.
-  static Value *callFunction(const FusionMatch &m, const FusionRule &rule, llvm::ArrayRef<Value *> operands, FusionServices &services) {
+  static Value *callFunction(const FusionMatch &m, const FusionRule &rule, llvm::ArrayRef<Value *> operands,
+                             FusionServices &services) {
     Model &model = services.model;
     Context &c = model.context();
     if (model.irVersion.value_or(0) < 8) // functions came with IR version 8
@@ -288,7 +294,8 @@ private:
     std::string name = std::string("Fused") + rule.op;
     Function *target = nullptr;
     for (auto &existing : model.functions())
-      if (existing->domain == f->domain && existing->metadata == f->metadata && existing->graph->inputs().size() == f->graph->inputs().size())
+      if (existing->domain == f->domain && existing->metadata == f->metadata &&
+          existing->graph->inputs().size() == f->graph->inputs().size())
         target = existing.get();
     if (!target) {
       unsigned suffix = 0;
@@ -315,7 +322,8 @@ private:
 
 PassRegistry::Entry makeFuseEntry() {
   return {"fuse", "replace groups of operators by one",
-          "calls=true: call a model-local function where the opset lacks the operator\nrules=: only these rules, joined by +",
+          "calls=true: call a model-local function where the opset lacks the operator\nrules=: only these rules, "
+          "joined by +",
           [] { return std::make_unique<Fuse>(); }};
 }
 

@@ -101,7 +101,8 @@ private:
         return; // the import is added
       schema::Schema a = schema::lookup(n.domain(), n.opType(), own), b = schema::lookup(n.domain(), n.opType(), outer);
       if (own != outer && (!a || !b || a.record() != b.record()))
-        conflict = n.opType().str() + " means something else in opset " + std::to_string(outer) + " than in " + std::to_string(own);
+        conflict = n.opType().str() + " means something else in opset " + std::to_string(outer) + " than in " +
+                   std::to_string(own);
     });
     return conflict;
   }
@@ -122,7 +123,9 @@ private:
       return refuse("the node budget of " + std::to_string(model.context().limits.nodes) + " is used up");
     budget_ -= size;
     for (const OpsetImport &o : f.opsets)
-      if (llvm::none_of(model.opsets, [&](const OpsetImport &p) { return p.domain == o.domain || (o.domain.empty() && p.domain == "ai.onnx"); }))
+      if (llvm::none_of(model.opsets, [&](const OpsetImport &p) {
+            return p.domain == o.domain || (o.domain.empty() && p.domain == "ai.onnx");
+          }))
         model.opsets.push_back(o);
     Graph &g = *call.graph();
     llvm::DenseMap<Value *, Value *> map;

@@ -6,14 +6,15 @@ namespace onnxopt {
 namespace {
 
 /// Refuses when the operator has no such capability, when byte sizes differ or are unknown, when the operand is read
-/// later, is an input or a constant. Decisions go to the nodes' metadata ("onnxopt.inplace" = "result=operand"), sizes to
-/// the model's ("onnxopt.peak_bytes", "onnxopt.arena_bytes").
+/// later, is an input or a constant. Decisions go to the nodes' metadata ("onnxopt.inplace" = "result=operand"), sizes
+/// to the model's ("onnxopt.peak_bytes", "onnxopt.arena_bytes").
 class Inplace : public Pass {
 public:
   absl::StatusOr<bool> run(Model &model, PassContext &ctx) override {
     Graph &g = model.graph();
     Inference &inference = ctx.inference();
-    InplaceDecisions decisions = decideInplace(g, inference, [&](const Node &n, std::string why) { ctx.remark("inplace", pathOf(n), std::move(why)); });
+    InplaceDecisions decisions = decideInplace(
+        g, inference, [&](const Node &n, std::string why) { ctx.remark("inplace", pathOf(n), std::move(why)); });
     bool changed = false;
     for (Node &n : g.nodes()) {
       std::string text;
@@ -28,9 +29,12 @@ public:
     }
     unsigned unknown = 0;
     DimContext &dims = model.context().dims();
-    Dim before = peakBytes(g, inference, InplaceDecisions(), unknown), after = peakBytes(g, inference, decisions, unknown);
+    Dim before = peakBytes(g, inference, InplaceDecisions(), unknown),
+        after = peakBytes(g, inference, decisions, unknown);
     changed |= set(&model.metadata, "onnxopt.peak_bytes", dims.print(after));
-    ctx.remark("inplace", "main", "peak " + dims.print(before) + " bytes without in-place, " + dims.print(after) + " with" + (unknown ? "; " + std::to_string(unknown) + " values of unknown size are not counted" : ""));
+    ctx.remark("inplace", "main",
+               "peak " + dims.print(before) + " bytes without in-place, " + dims.print(after) + " with" +
+                   (unknown ? "; " + std::to_string(unknown) + " values of unknown size are not counted" : ""));
     if (after.isConstant()) {
       MemoryPlan plan = planMemory(g, inference, decisions, {});
       changed |= set(&model.metadata, "onnxopt.arena_bytes", std::to_string(plan.arenaSize));

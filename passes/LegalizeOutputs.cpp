@@ -19,7 +19,8 @@ public:
           continue;
         bool again = llvm::is_contained(seen, v);
         bool nested = g.parentNode() != nullptr;
-        bool own = !again && v->graph() == &g && (v->kind() == Value::Result || (v->kind() == Value::Initializer && !nested));
+        bool own =
+            !again && v->graph() == &g && (v->kind() == Value::Result || (v->kind() == Value::Initializer && !nested));
         // Where the file itself said so, it stays: it loaded that way.
         bool asRead = v->fromFile && v->name() == g.outputs()[i].name && (!again || nested);
         if (own || asRead) {

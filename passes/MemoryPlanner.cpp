@@ -14,7 +14,8 @@ static Dim bytesOf(const Value *v, const Inference &inference, DimContext &dims)
     n = dims.mul(n, d);
   }
   unsigned bits = bitWidth(f->type.element);
-  return bits % 8 == 0 ? dims.mul(n, dims.constant(bits / 8)) : dims.ceilDiv(dims.mul(n, dims.constant(bits)), dims.constant(8));
+  return bits % 8 == 0 ? dims.mul(n, dims.constant(bits / 8))
+                       : dims.ceilDiv(dims.mul(n, dims.constant(bits)), dims.constant(8));
 }
 
 std::vector<LiveRange> liveRanges(const Graph &graph, const Inference &inference) {

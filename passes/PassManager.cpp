@@ -16,9 +16,9 @@ Inference &PassContext::inference() {
   return *inference_;
 }
 
-PassRegistry::PassRegistry() {
+PassRegistry::PassRegistry(){
 #define ONNXOPT_ADD_PASS(name) add(make##name##Entry());
-  ONNXOPT_PASS_LIST(ONNXOPT_ADD_PASS)
+    ONNXOPT_PASS_LIST(ONNXOPT_ADD_PASS)
 #undef ONNXOPT_ADD_PASS
 }
 
@@ -32,7 +32,8 @@ absl::StatusOr<std::unique_ptr<Pass>> PassRegistry::create(const std::string &na
         best = d;
         nearest = known;
       }
-    return absl::InvalidArgumentError("unknown pass '" + name + "'" + (nearest.empty() ? "" : ", did you mean '" + nearest + "'?"));
+    return absl::InvalidArgumentError("unknown pass '" + name + "'" +
+                                      (nearest.empty() ? "" : ", did you mean '" + nearest + "'?"));
   }
   for (const auto &[key, value] : options)
     if (!llvm::StringRef("\n" + it->second.options).contains("\n" + key + "="))
@@ -66,7 +67,8 @@ absl::Status PassManager::parse(llvm::StringRef pipeline) {
 absl::Status PassManager::parseList(llvm::StringRef &text, std::vector<Item> &out, unsigned depth) {
   do {
     text = text.ltrim();
-    llvm::StringRef name = text.take_while([](char c) { return isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_'; });
+    llvm::StringRef name =
+        text.take_while([](char c) { return isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_'; });
     if (name.empty() || depth > 8)
       return absl::InvalidArgumentError("pipeline: expected a pass name at '" + text.str() + "'");
     text = text.drop_front(name.size()).ltrim();
@@ -133,7 +135,8 @@ absl::StatusOr<bool> PassManager::runItems(std::vector<Item> &items, Model &mode
     bool again = true;
     for (unsigned round = 0; again; ++round) {
       if (round == maxRounds) {
-        ctx.remark("fixpoint", "main", "stopped after " + std::to_string(maxRounds) + " rounds that all changed something");
+        ctx.remark("fixpoint", "main",
+                   "stopped after " + std::to_string(maxRounds) + " rounds that all changed something");
         break;
       }
       auto changed = runItems(item.repeated, model, ctx);

@@ -32,8 +32,8 @@ public:
 
 private:
   struct Item {
-    std::unique_ptr<Pass> pass;   // or
-    std::vector<Item> repeated;   // fixpoint(...)
+    std::unique_ptr<Pass> pass; // or
+    std::vector<Item> repeated; // fixpoint(...)
   };
   absl::Status parseList(llvm::StringRef &text, std::vector<Item> &out, unsigned depth);
   absl::StatusOr<bool> runItems(std::vector<Item> &items, Model &model, PassContext &ctx);

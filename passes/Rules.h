@@ -7,15 +7,15 @@ namespace onnxopt {
 
 /// How far a rewrite may move a result.
 enum class Exactness : uint8_t {
-  Bitwise,   ///< the same bits
-  Rounding,  ///< the same formula up to the order and number of roundings
+  Bitwise,  ///< the same bits
+  Rounding, ///< the same formula up to the order and number of roundings
 };
 
 /// What a pattern bound, and what the conditions may ask.
 struct FusionMatch {
   Node *root = nullptr;
-  llvm::SmallVector<Node *, 8> nodes;           ///< matched nodes, the root first
-  std::map<std::string, Value *> captures;      ///< by the pattern's input names
+  llvm::SmallVector<Node *, 8> nodes;      ///< matched nodes, the root first
+  std::map<std::string, Value *> captures; ///< by the pattern's input names
   Value *operator[](const std::string &name) const {
     auto it = captures.find(name);
     return it == captures.end() ? nullptr : it->second;

@@ -42,7 +42,8 @@ public:
           ++values;
           if (!f || !f->type.isKnown() || (f->type.isTensor() && !f->type.hasElement()))
             continue;
-          bool exact = f->type.isTensor() && f->type.ranked && llvm::none_of(f->type.dims, [](Dim d) { return !d || d.hasGenerated(); });
+          bool exact = f->type.isTensor() && f->type.ranked &&
+                       llvm::none_of(f->type.dims, [](Dim d) { return !d || d.hasGenerated(); });
           resolved += exact || (!f->type.isTensor() && f->type.isKnown());
           changed |= declare(*r, f->type);
         }

@@ -51,7 +51,13 @@ Not there yet: --opset (version conversion), --bisect, --freeze-input.
 
 std::string sizeText(uint64_t n) {
   char buffer[32];
-  std::snprintf(buffer, sizeof buffer, n >= 10000000 ? "%.1f MB" : n >= 10000 ? "%.1f kB" : "%.0f B", n >= 10000000 ? double(n) / 1e6 : n >= 10000 ? double(n) / 1e3 : double(n));
+  std::snprintf(buffer, sizeof buffer,
+                n >= 10000000 ? "%.1f MB"
+                : n >= 10000  ? "%.1f kB"
+                              : "%.0f B",
+                n >= 10000000 ? double(n) / 1e6
+                : n >= 10000  ? double(n) / 1e3
+                              : double(n));
   return buffer;
 }
 
@@ -127,7 +133,8 @@ std::string applyAssumptions(Model &model, const CommandLine &args) {
     for (llvm::StringRef p : parts)
       t.dims.push_back(dims.parse("", p.trim(), model.context().smallestInputDim));
     if (input->declaredType()->ranked && input->declaredType()->rank() != t.rank())
-      return "--shape: input '" + name.str() + "' has rank " + std::to_string(input->declaredType()->rank()) + ", " + std::to_string(t.rank()) + " sizes are given";
+      return "--shape: input '" + name.str() + "' has rank " + std::to_string(input->declaredType()->rank()) + ", " +
+             std::to_string(t.rank()) + " sizes are given";
     input->setDeclaredType(std::move(t));
     // What was declared downstream was for the old shape.
     forEachGraph(model, [&](Graph &g) {
@@ -156,7 +163,8 @@ std::string peakText(Model &model, bool inplace, const DimBindings *binding) {
   Inference inference(model);
   inference.run();
   unsigned unknown = 0;
-  InplaceDecisions decisions = inplace ? decideInplace(model.graph(), inference, [](const Node &, std::string) {}) : InplaceDecisions();
+  InplaceDecisions decisions =
+      inplace ? decideInplace(model.graph(), inference, [](const Node &, std::string) {}) : InplaceDecisions();
   DimContext &dims = model.context().dims();
   Dim peak = peakBytes(model.graph(), inference, decisions, unknown);
   std::string text = dims.print(peak) + " bytes";
@@ -178,8 +186,12 @@ std::string peakText(Model &model, bool inplace, const DimBindings *binding) {
 
 int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
   CommandLine args(argc, argv,
-                   {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--assume-pure", "--external-data", "--text", "--elide", "--diagnostics"},
-                   {"-O1", "-O2", "--validate", "--validate-each", "--allow-unvalidated", "--verify", "--verify-each", "--allow-empty", "--freeze-default-inputs", "--report", "--remarks", "--stats", "--timing", "--print-ir-before", "--print-ir-after", "--print-ir-before-all", "--print-ir-after-all", "--no-prove", "--help"});
+                   {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--assume-pure",
+                    "--external-data", "--text", "--elide", "--diagnostics"},
+                   {"-O1", "-O2", "--validate", "--validate-each", "--allow-unvalidated", "--verify", "--verify-each",
+                    "--allow-empty", "--freeze-default-inputs", "--report", "--remarks", "--stats", "--timing",
+                    "--print-ir-before", "--print-ir-after", "--print-ir-before-all", "--print-ir-after-all",
+                    "--no-prove", "--help"});
   if (!args.error().empty())
     return reportError(args.error());
   if (args.has("--help")) {
@@ -194,7 +206,8 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
     return 0;
   }
   if (args.positional().size() != 1)
-    return reportError(args.positional().empty() ? "no input file (--help lists the options)" : "one input file is needed");
+    return reportError(args.positional().empty() ? "no input file (--help lists the options)"
+                                                 : "one input file is needed");
   const std::string in = args.positional()[0], out = args.value("-o");
   std::string pipeline = args.value("--passes");
   if (args.has("-O1"))
@@ -301,7 +314,8 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
     std::fputs(printed.ok() ? printed->c_str() : "(needs legalize-outputs before it can be printed)\n", stderr);
   };
   auto wanted = [&](const char *option, const std::string &pass) {
-    return args.has(std::string(option) + "-all") || (args.has(option) && (args.value(option).empty() || args.value(option) == pass));
+    return args.has(std::string(option) + "-all") ||
+           (args.has(option) && (args.value(option).empty() || args.value(option) == pass));
   };
   instrumentation.before = [&](const std::string &pass, Model &m) {
     if (wanted("--print-ir-before", pass))
@@ -339,7 +353,8 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
           std::fprintf(stderr, "%-18s %8llu  %s\n", pass.c_str(), (unsigned long long)n, what.c_str());
   if (!changed.ok()) {
     if (!out.empty())
-      std::fprintf(stderr, "reproduce with: onnx-opt --passes='%s' --validate-each --verify-each %s\n", pipeline.c_str(), in.c_str());
+      std::fprintf(stderr, "reproduce with: onnx-opt --passes='%s' --validate-each --verify-each %s\n",
+                   pipeline.c_str(), in.c_str());
     return reportError(std::string(changed.status().message()));
   }
   if (!pipeline.empty())
@@ -362,12 +377,15 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
       inference = std::make_unique<Inference>(model);
       inference->run();
       decisions = decideInplace(model.graph(), *inference, [](const Node &, std::string) {});
-      validation.plan = [&](const DimBindings &b) { return std::optional(planMemory(model.graph(), *inference, decisions, b)); };
+      validation.plan = [&](const DimBindings &b) {
+        return std::optional(planMemory(model.graph(), *inference, decisions, b));
+      };
     }
     Validation v = validate(*original, model, validation);
     switch (v.verdict) {
     case Validation::Validated:
-      std::fprintf(stderr, "validated: %u runs%s, largest difference %.2g of an output's largest element\n", v.runs, planned ? " in the planned arena" : "", v.largestDifference);
+      std::fprintf(stderr, "validated: %u runs%s, largest difference %.2g of an output's largest element\n", v.runs,
+                   planned ? " in the planned arena" : "", v.largestDifference);
       break;
     case Validation::Different:
       return reportError("different: " + v.reason + "; nothing was written");
@@ -396,10 +414,12 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
     return reportError(std::string(s.message()));
   }
   if (report) {
-    std::fprintf(stderr, "nodes (without Constant): %llu -> %llu\n", (unsigned long long)nodesBefore, (unsigned long long)nodesWithoutConstants(model));
+    std::fprintf(stderr, "nodes (without Constant): %llu -> %llu\n", (unsigned long long)nodesBefore,
+                 (unsigned long long)nodesWithoutConstants(model));
     if (!out.empty())
       std::fprintf(stderr, "bytes: %llu -> %llu\n", (unsigned long long)bytesBefore, (unsigned long long)fileSize(out));
-    std::fprintf(stderr, "peak activation memory: %s -> %s\n", peakBefore.c_str(), peakText(model, true, &ones).c_str());
+    std::fprintf(stderr, "peak activation memory: %s -> %s\n", peakBefore.c_str(),
+                 peakText(model, true, &ones).c_str());
   }
   return code;
 }

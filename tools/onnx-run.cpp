@@ -34,6 +34,7 @@ const char *const kUsage = R"(usage: onnx-run model.onnx [options]
   --rtol R --atol A     tolerances (default 1e-3, 1e-7)
   --benchmark N         print the median time of N runs
   --suite DIR           run folders that hold model.onnx and test_data_set_K/{input,output}_J.pb
+  --list-operators      print which operators are defined
   --max-memory MB       limit of one tensor (default 8192)
 )";
 
@@ -90,10 +91,13 @@ std::string runCase(const std::string &dir, const Tolerance &tolerance, bool &sk
       return std::string(outputs.status().message());
     for (unsigned i = 0; i < outputs->size(); ++i) {
       const OutputSlot &slot = g.outputs()[i];
-      auto expected = readPb(context, dir + "/" + set + "/output_" + std::to_string(i) + ".pb", slot.type ? *slot.type : Type());
+      auto expected =
+          readPb(context, dir + "/" + set + "/output_" + std::to_string(i) + ".pb", slot.type ? *slot.type : Type());
       if (!expected.ok())
         return std::string(expected.status().message());
-      if (random && (*outputs)[i].isTensor() && expected->isTensor() && (*outputs)[i].tensor.type() == expected->tensor.type() && (*outputs)[i].tensor.dims() == expected->tensor.dims())
+      if (random && (*outputs)[i].isTensor() && expected->isTensor() &&
+          (*outputs)[i].tensor.type() == expected->tensor.type() &&
+          (*outputs)[i].tensor.dims() == expected->tensor.dims())
         continue;
       Difference d = compare((*outputs)[i], *expected, tolerance);
       if (!d.equal)
@@ -160,14 +164,16 @@ Stats statsOf(const Tensor &t) {
 
 std::string statsLine(llvm::StringRef name, const Datum &d) {
   if (!d.isTensor())
-    return (name + "\t" + (d.kind == Datum::None ? "none" : "sequence of " + std::to_string(d.elements().size()))).str();
+    return (name + "\t" + (d.kind == Datum::None ? "none" : "sequence of " + std::to_string(d.elements().size())))
+        .str();
   std::string shape;
   for (int64_t x : d.tensor.dims())
     shape += (shape.empty() ? "" : ",") + std::to_string(x);
   Stats s = statsOf(d.tensor);
   char buffer[160];
   if (s.counted)
-    std::snprintf(buffer, sizeof buffer, "%.6g\t%.6g\t%.6g\t%lld\t%lld", s.min, s.max, s.sum / double(s.counted), (long long)s.nan, (long long)s.inf);
+    std::snprintf(buffer, sizeof buffer, "%.6g\t%.6g\t%.6g\t%lld\t%lld", s.min, s.max, s.sum / double(s.counted),
+                  (long long)s.nan, (long long)s.inf);
   else
     std::snprintf(buffer, sizeof buffer, "-\t-\t-\t%lld\t%lld", (long long)s.nan, (long long)s.inf);
   return (name + "\t" + nameOf(d.tensor.type()) + "\t[" + shape + "]\t" + buffer).str();
@@ -181,14 +187,55 @@ std::string fileName(llvm::StringRef name) {
   return s;
 }
 
+/// A table of all schemas: which have a shape rule and a kernel.
+void listOperators() {
+  Context context;
+  OpRegistry &registry = operatorsOf(context);
+  struct Row {
+    std::string versions, missing;
+    bool rule = false, kernel = false, body = false;
+  };
+  std::map<std::pair<std::string, std::string>, Row> rows;
+  unsigned total = 0, ruled = 0, kernels = 0;
+  schema::forEach([&](schema::Schema s) {
+    if (s.domain() == "com.microsoft" && !registry.find(s.domain(), s.name()))
+      return;
+    const OpDefinition *d = registry.find(s.domain(), s.name());
+    const OpFacts *f = d ? d->at(s.sinceVersion()) : nullptr;
+    Row &r = rows[{s.domain().str(), s.name().str()}];
+    bool fine = f && f->infer && f->eval;
+    std::string &list = fine ? r.versions : r.missing;
+    list += (list.empty() ? "" : ", ") + std::to_string(s.sinceVersion());
+    r.rule |= f && f->infer;
+    r.kernel |= f && f->eval;
+    r.body = s.hasBody();
+    ++total;
+    ruled += f && f->infer;
+    kernels += f && f->eval;
+  });
+  std::printf("%u of %u operator versions have a shape rule, %u a kernel.\n\n| operator | defined versions | not "
+              "defined |\n|---|---|---|\n",
+              ruled, total, kernels);
+  for (const auto &[key, r] : rows)
+    std::printf("| %s%s | %s | %s |\n", key.first.empty() ? "" : (key.first + "::").c_str(), key.second.c_str(),
+                r.versions.c_str(), r.missing.c_str());
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
-  CommandLine args(argc, argv, {"--input", "--seed", "--dim", "--output-dir", "--dump-dir", "--watch", "--compare", "--rtol", "--atol", "--benchmark", "--suite", "--max-memory"}, {"--stats", "--help"});
+  CommandLine args(argc, argv,
+                   {"--input", "--seed", "--dim", "--output-dir", "--dump-dir", "--watch", "--compare", "--rtol",
+                    "--atol", "--benchmark", "--suite", "--max-memory"},
+                   {"--stats", "--list-operators", "--help"});
   if (!args.error().empty())
     return reportError(args.error());
   if (args.has("--help")) {
     std::fputs(kUsage, stdout);
+    return 0;
+  }
+  if (args.has("--list-operators")) {
+    listOperators();
     return 0;
   }
   Tolerance tolerance;
@@ -260,7 +307,8 @@ int main(int argc, char **argv) {
             return s;
       }
       if (watch && d.isTensor() && isFloating(d.tensor.type()) && statsOf(d.tensor).nan)
-        return absl::AbortedError("'" + v.name().str() + "' is the first value with a NaN, made by " + (v.producer() ? pathOf(*v.producer()) : "an input"));
+        return absl::AbortedError("'" + v.name().str() + "' is the first value with a NaN, made by " +
+                                  (v.producer() ? pathOf(*v.producer()) : "an input"));
       return absl::OkStatus();
     };
   Executor executor(**model, options);
@@ -290,7 +338,8 @@ int main(int argc, char **argv) {
     mkdir(dir.c_str(), 0777);
     for (unsigned i = 0; i < outputs->size(); ++i)
       if ((*outputs)[i].isTensor())
-        if (absl::Status s = writeNpy(dir + "/" + fileName(g.outputs()[i].name) + ".npy", (*outputs)[i].tensor); !s.ok())
+        if (absl::Status s = writeNpy(dir + "/" + fileName(g.outputs()[i].name) + ".npy", (*outputs)[i].tensor);
+            !s.ok())
           return reportError(std::string(s.message()));
   }
   if (args.has("--benchmark")) {

@@ -14,7 +14,8 @@ static DimBindings bindingsOf(const Model &model, const std::map<std::string, Da
   for (const auto &v : model.graph().inputs()) {
     const Type *t = v->declaredType();
     auto it = inputs.find(v->name().str());
-    if (!t || !t->isTensor() || !t->ranked || it == inputs.end() || !it->second.isTensor() || it->second.tensor.rank() != t->rank())
+    if (!t || !t->isTensor() || !t->ranked || it == inputs.end() || !it->second.isTensor() ||
+        it->second.tensor.rank() != t->rank())
       continue;
     for (size_t i = 0; i < t->rank(); ++i)
       if (!t->dims[i].symbolName().empty())
@@ -34,7 +35,8 @@ Validation validate(const Model &original, const Model &optimized, const Validat
   for (size_t i = 0; i < a.outputs().size(); ++i)
     if (a.outputs()[i].name != b.outputs()[i].name) {
       result.verdict = Validation::Different;
-      result.reason = "output " + std::to_string(i) + " was '" + a.outputs()[i].name.str() + "' and is '" + b.outputs()[i].name.str() + "'";
+      result.reason = "output " + std::to_string(i) + " was '" + a.outputs()[i].name.str() + "' and is '" +
+                      b.outputs()[i].name.str() + "'";
       return result;
     }
   exec::RunOptions run;
@@ -73,7 +75,8 @@ Validation validate(const Model &original, const Model &optimized, const Validat
     for (size_t i = 0; i < expected->size(); ++i) {
       // Scale first, then the tolerance that follows from it.
       exec::Difference d = exec::compare((*actual)[i], (*expected)[i], {0, INFINITY});
-      exec::Difference strict = exec::compare((*actual)[i], (*expected)[i], {0, options.absolute + options.relative * d.scale});
+      exec::Difference strict =
+          exec::compare((*actual)[i], (*expected)[i], {0, options.absolute + options.relative * d.scale});
       if (d.scale > 0)
         result.largestDifference = std::max(result.largestDifference, d.largest / d.scale);
       if (!d.equal || !strict.equal) {

@@ -9,10 +9,10 @@
 namespace onnxopt {
 
 struct ValidationOptions {
-  exec::InputOptions inputs;                  ///< seed, and sizes of symbolic dims
-  std::map<std::string, Datum> given;         ///< inputs of the user's
-  unsigned runs = 3;                          ///< successful runs that are wanted, for different bindings
-  double relative = 1e-3, absolute = 1e-6;    ///< of the largest element of an output
+  exec::InputOptions inputs;               ///< seed, and sizes of symbolic dims
+  std::map<std::string, Datum> given;      ///< inputs of the user's
+  unsigned runs = 3;                       ///< successful runs that are wanted, for different bindings
+  double relative = 1e-3, absolute = 1e-6; ///< of the largest element of an output
   uint64_t memoryBytes = uint64_t(4) << 30;
   /// Gives the arena plan of the optimized model for a binding; empty: none is checked.
   std::function<std::optional<MemoryPlan>(const DimBindings &)> plan;
@@ -20,8 +20,8 @@ struct ValidationOptions {
 
 struct Validation {
   enum Verdict { Validated, Different, NotValidated } verdict = NotValidated;
-  std::string reason;        ///< what differs, or why nothing could be said
-  unsigned runs = 0;         ///< runs that counted
+  std::string reason;           ///< what differs, or why nothing could be said
+  unsigned runs = 0;            ///< runs that counted
   double largestDifference = 0; ///< relative to the largest element of the output
 };
 

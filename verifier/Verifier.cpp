@@ -13,7 +13,8 @@ namespace {
 
 class ModelVerifier {
 public:
-  ModelVerifier(Model &model, const VerifierOptions &options) : model_(model), options_(options), found_(model.importErrors) {}
+  ModelVerifier(Model &model, const VerifierOptions &options)
+      : model_(model), options_(options), found_(model.importErrors) {}
 
   std::vector<Diagnostic> run() {
     header();
@@ -80,20 +81,30 @@ void ModelVerifier::header() {
       alias |= other.domain != o.domain && (other.domain == "ai.onnx" ? "" : other.domain) == domain;
     if (auto [it, fresh] = seen.try_emplace(domain, o.version); !fresh) {
       if (it->second != o.version && !alias)
-        error("ONNX-MODEL-003", "main", "domain '" + domain + "' is imported twice, as version " + std::to_string(it->second) + " and " + std::to_string(o.version));
+        error("ONNX-MODEL-003", "main",
+              "domain '" + domain + "' is imported twice, as version " + std::to_string(it->second) + " and " +
+                  std::to_string(o.version));
       else
         report(Severity::Lint, "ONNX-LINT-003", "main", "domain '" + domain + "' is imported twice");
     }
     int64_t latest = schema::latestVersion(domain);
-    if (o.version < 1 || (latest && o.version > std::max<int64_t>(latest, domain.empty() ? kReviewedOpset : domain == "ai.onnx.ml" ? kReviewedMlOpset : latest) && schema::knowsDomain(domain) && (domain.empty() || domain == "ai.onnx.ml")))
-      error("ONNX-MODEL-003", "main", "version " + std::to_string(o.version) + " of domain '" + domain + "' is not known");
+    if (o.version < 1 || (latest &&
+                          o.version > std::max<int64_t>(latest, domain.empty()           ? kReviewedOpset
+                                                                : domain == "ai.onnx.ml" ? kReviewedMlOpset
+                                                                                         : latest) &&
+                          schema::knowsDomain(domain) && (domain.empty() || domain == "ai.onnx.ml")))
+      error("ONNX-MODEL-003", "main",
+            "version " + std::to_string(o.version) + " of domain '" + domain + "' is not known");
   }
   // What an opset brought cannot be in a file of an older format.
-  static const std::pair<int64_t, int64_t> lowestIr[] = {{25, 12}, {24, 11}, {23, 11}, {21, 10}, {19, 9}, {15, 8}, {9, 4}};
+  static const std::pair<int64_t, int64_t> lowestIr[] = {{25, 12}, {24, 11}, {23, 11}, {21, 10},
+                                                         {19, 9},  {15, 8},  {9, 4}};
   if (auto it = seen.find(""); it != seen.end() && ir)
     for (auto [opset, needed] : lowestIr)
       if (it->second >= opset && ir < needed - (opset >= 23 ? 1 : 0) && ir < 4 && opset >= 19) {
-        error("ONNX-MODEL-005", "main", "opset " + std::to_string(it->second) + " needs ir_version " + std::to_string(needed) + ", the file has " + std::to_string(ir));
+        error("ONNX-MODEL-005", "main",
+              "opset " + std::to_string(it->second) + " needs ir_version " + std::to_string(needed) +
+                  ", the file has " + std::to_string(ir));
         break;
       }
   std::set<std::string> keys;
@@ -103,9 +114,13 @@ void ModelVerifier::header() {
   // Element types that came with later formats.
   auto since = [](ElementType e) -> int64_t {
     switch (e) {
-    case ElementType::Float8E4M3FN: case ElementType::Float8E4M3FNUZ: case ElementType::Float8E5M2: case ElementType::Float8E5M2FNUZ:
+    case ElementType::Float8E4M3FN:
+    case ElementType::Float8E4M3FNUZ:
+    case ElementType::Float8E5M2:
+    case ElementType::Float8E5M2FNUZ:
       return 9;
-    case ElementType::Uint4: case ElementType::Int4:
+    case ElementType::Uint4:
+    case ElementType::Int4:
       return 10;
     case ElementType::Float4E2M1:
       return 11;
@@ -117,9 +132,11 @@ void ModelVerifier::header() {
   };
   auto check = [&](ElementType e, const Graph &g, llvm::StringRef name) {
     if (ir && since(e) > ir)
-      error("ONNX-MODEL-005", pathOf(g), "'" + name.str() + "' is " + nameOf(e).str() + ", which needs ir_version " + std::to_string(since(e)));
+      error("ONNX-MODEL-005", pathOf(g),
+            "'" + name.str() + "' is " + nameOf(e).str() + ", which needs ir_version " + std::to_string(since(e)));
     if (nameOf(e).empty())
-      error("ONNX-TENSOR-001", pathOf(g), "'" + name.str() + "' has the unknown element type " + std::to_string(int(e)));
+      error("ONNX-TENSOR-001", pathOf(g),
+            "'" + name.str() + "' has the unknown element type " + std::to_string(int(e)));
   };
   forEachGraph(model_, [&](Graph &g) {
     for (const auto &v : g.inputs())
@@ -158,7 +175,8 @@ void ModelVerifier::functions() {
       if (!imported.insert(o.domain).second)
         error("ONNX-MODEL-003", pathOf(*f->graph), "domain '" + o.domain + "' is imported twice");
       if (o.domain.empty() && o.version > kReviewedOpset)
-        error("ONNX-MODEL-003", pathOf(*f->graph), "version " + std::to_string(o.version) + " of domain '' is not known");
+        error("ONNX-MODEL-003", pathOf(*f->graph),
+              "version " + std::to_string(o.version) + " of domain '' is not known");
     }
     std::set<std::string> names;
     for (const std::string &a : f->attributeNames)
@@ -176,7 +194,9 @@ void ModelVerifier::structure(Graph &g) {
   if (model_.irVersion && *model_.irVersion < 4 && !g.parentNode() && !g.function())
     for (const auto &v : g.initializers())
       if (v->fromFile)
-        error("ONNX-MODEL-005", pathOf(g), "initializer '" + v->name().str() + "' must be an input too in ir_version " + std::to_string(*model_.irVersion));
+        error("ONNX-MODEL-005", pathOf(g),
+              "initializer '" + v->name().str() + "' must be an input too in ir_version " +
+                  std::to_string(*model_.irVersion));
   if (g.name.empty() && !g.function() && model_.importErrors.empty() && !g.parentNode())
     report(Severity::Lint, "ONNX-GRAPH-002", pathOf(g), "the graph has no name");
   // Positions in this graph; a use must come after its definition, also when it stands in a nested graph.
@@ -222,16 +242,20 @@ void ModelVerifier::structure(Graph &g) {
           work.push_back(v->producer());
         }
     }
-    error("ONNX-SSA-005", pathOf(*user), cycle ? "a cycle: " + pathOf(*producer) + " needs this node and this node needs it" : "an operand is defined only later, by " + pathOf(*producer));
+    error("ONNX-SSA-005", pathOf(*user),
+          cycle ? "a cycle: " + pathOf(*producer) + " needs this node and this node needs it"
+                : "an operand is defined only later, by " + pathOf(*producer));
   }
 }
 
 void ModelVerifier::call(Node &n) {
   Function &f = *n.callee();
   if (n.numOperands() > f.graph->inputs().size())
-    error("ONNX-FUNC-004", pathOf(n), std::to_string(n.numOperands()) + " operands for a function of " + std::to_string(f.graph->inputs().size()));
+    error("ONNX-FUNC-004", pathOf(n),
+          std::to_string(n.numOperands()) + " operands for a function of " + std::to_string(f.graph->inputs().size()));
   if (n.numResults() > f.graph->outputs().size())
-    error("ONNX-FUNC-004", pathOf(n), std::to_string(n.numResults()) + " results of a function of " + std::to_string(f.graph->outputs().size()));
+    error("ONNX-FUNC-004", pathOf(n),
+          std::to_string(n.numResults()) + " results of a function of " + std::to_string(f.graph->outputs().size()));
   for (const Attribute &a : n.attributes()) {
     bool known = llvm::is_contained(f.attributeNames, a.name.str());
     for (const Attribute &d : f.attributeDefaults)
@@ -252,18 +276,29 @@ void ModelVerifier::node(Node &n) {
       error("ONNX-ATTR-005", path, "an attribute has no name");
     if (!a.refName.empty()) {
       if (!owner) {
-        error("ONNX-ATTR-007", path, "attribute '" + a.name.str() + "' refers to '" + a.refName + "' outside a function");
+        error("ONNX-ATTR-007", path,
+              "attribute '" + a.name.str() + "' refers to '" + a.refName + "' outside a function");
       } else {
         bool known = llvm::is_contained(owner->attributeNames, a.refName);
         for (const Attribute &d : owner->attributeDefaults)
           known |= d.name == a.refName;
         if (!known)
-          error("ONNX-ATTR-007", path, "attribute '" + a.name.str() + "' refers to '" + a.refName + "', which the function does not declare");
+          error("ONNX-ATTR-007", path,
+                "attribute '" + a.name.str() + "' refers to '" + a.refName + "', which the function does not declare");
       }
       continue;
     }
-    bool singular = a.type == AttributeType::Tensor || a.type == AttributeType::SparseTensor || a.type == AttributeType::TypeProto || a.type == AttributeType::Graph;
-    bool empty = std::holds_alternative<std::monostate>(a.value) || (singular && std::visit([](const auto &v) { if constexpr (requires { v.empty(); }) return v.empty(); else return false; }, a.value));
+    bool singular = a.type == AttributeType::Tensor || a.type == AttributeType::SparseTensor ||
+                    a.type == AttributeType::TypeProto || a.type == AttributeType::Graph;
+    bool empty =
+        std::holds_alternative<std::monostate>(a.value) || (singular && std::visit(
+                                                                            [](const auto &v) {
+                                                                              if constexpr (requires { v.empty(); })
+                                                                                return v.empty();
+                                                                              else
+                                                                                return false;
+                                                                            },
+                                                                            a.value));
     if (empty)
       error("ONNX-ATTR-005", path, "attribute '" + a.name.str() + "' has no value of its type " + nameOf(a.type).str());
   }
@@ -276,7 +311,8 @@ void ModelVerifier::node(Node &n) {
   }
   bool hasFunctions = llvm::any_of(model_.functions(), [&](const auto &f) { return f->domain == n.domain(); });
   if (hasFunctions && !schema::knowsDomain(n.domain())) {
-    error("ONNX-OP-001", path, "domain '" + n.domain().str() + "' has functions, but none named '" + n.opType().str() + "'");
+    error("ONNX-OP-001", path,
+          "domain '" + n.domain().str() + "' has functions, but none named '" + n.opType().str() + "'");
     return;
   }
   if (!schema::knowsDomain(n.domain()))
@@ -284,7 +320,9 @@ void ModelVerifier::node(Node &n) {
   schema::Schema s = schema::lookup(n.domain(), n.opType(), version ? version : 1);
   if (!s) {
     bool microsoft = n.domain() == "com.microsoft"; // other runtimes register more there
-    report(microsoft ? Severity::Warning : Severity::Error, "ONNX-OP-001", path, "no operator '" + n.opType().str() + "' in version " + std::to_string(version) + " of domain '" + n.domain().str() + "'");
+    report(microsoft ? Severity::Warning : Severity::Error, "ONNX-OP-001", path,
+           "no operator '" + n.opType().str() + "' in version " + std::to_string(version) + " of domain '" +
+               n.domain().str() + "'");
     return;
   }
   if (s.deprecated())
@@ -294,9 +332,17 @@ void ModelVerifier::node(Node &n) {
   while (given && !n.operand(given - 1))
     --given;
   if (given < s.minInputs() || operands > s.maxInputs())
-    error("ONNX-OP-003", path, std::to_string(operands) + " operands, " + (s.minInputs() == s.maxInputs() ? std::to_string(s.minInputs()) : "between " + std::to_string(s.minInputs()) + " and " + (s.maxInputs() > 1000 ? "any number" : std::to_string(s.maxInputs()))) + " expected");
+    error("ONNX-OP-003", path,
+          std::to_string(operands) + " operands, " +
+              (s.minInputs() == s.maxInputs()
+                   ? std::to_string(s.minInputs())
+                   : "between " + std::to_string(s.minInputs()) + " and " +
+                         (s.maxInputs() > 1000 ? "any number" : std::to_string(s.maxInputs()))) +
+              " expected");
   if (results < s.minOutputs() || results > s.maxOutputs())
-    error("ONNX-OP-004", path, std::to_string(results) + " results, between " + std::to_string(s.minOutputs()) + " and " + (s.maxOutputs() > 1000 ? "any number" : std::to_string(s.maxOutputs())) + " expected");
+    error("ONNX-OP-004", path,
+          std::to_string(results) + " results, between " + std::to_string(s.minOutputs()) + " and " +
+              (s.maxOutputs() > 1000 ? "any number" : std::to_string(s.maxOutputs())) + " expected");
   for (int i = 0; i < operands; ++i) {
     const schema::Formal *f = s.input(i);
     if (f && f->kind() == schema::FormalOption::Single && !n.operand(i))
@@ -304,14 +350,16 @@ void ModelVerifier::node(Node &n) {
   }
   for (int i = 0; i < results; ++i) {
     const schema::Formal *f = s.output(i);
-    if (f && f->kind() == schema::FormalOption::Single && n.result(i)->name().empty() && !n.result(i)->hasUses() && n.result(i)->fromFile == false && model_.source)
+    if (f && f->kind() == schema::FormalOption::Single && n.result(i)->name().empty() && !n.result(i)->hasUses() &&
+        n.result(i)->fromFile == false && model_.source)
       if (i < s.minOutputs())
         error("ONNX-OP-005", path, std::string("result ") + std::to_string(i) + " ('" + f->name + "') needs a name");
   }
   if (n.is("If"))
     for (Graph *g : n.regions())
       if (!g->inputs().empty())
-        error("ONNX-OP-003", pathOf(*g), "a branch takes no inputs, this one has " + std::to_string(g->inputs().size()));
+        error("ONNX-OP-003", pathOf(*g),
+              "a branch takes no inputs, this one has " + std::to_string(g->inputs().size()));
   attributes(n, s);
 }
 
@@ -326,8 +374,11 @@ void ModelVerifier::attributes(Node &n, schema::Schema s) {
       continue;
     }
     if (a.type != AttributeType::Undefined && int(a.type) != spec->type)
-      error("ONNX-ATTR-003", path, "attribute '" + a.name.str() + "' is " + nameOf(a.type).str() + ", " + nameOf(static_cast<AttributeType>(spec->type)).str() + " expected");
-    if (a.name == "auto_pad" && a.type == AttributeType::String && a.refName.empty() && std::holds_alternative<std::string>(a.value)) {
+      error("ONNX-ATTR-003", path,
+            "attribute '" + a.name.str() + "' is " + nameOf(a.type).str() + ", " +
+                nameOf(static_cast<AttributeType>(spec->type)).str() + " expected");
+    if (a.name == "auto_pad" && a.type == AttributeType::String && a.refName.empty() &&
+        std::holds_alternative<std::string>(a.value)) {
       llvm::StringRef v = a.asString();
       if (v != "NOTSET" && v != "VALID" && v != "SAME_UPPER" && v != "SAME_LOWER")
         error("ONNX-ATTR-006", path, "auto_pad '" + v.str() + "' is unknown");
@@ -358,15 +409,20 @@ void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference)
     if (!ok && llvm::StringRef(allowed).contains("optional(")) // an optional may be spelled by its element
       ok = llvm::is_contained(llvm::split(allowed, ' '), llvm::StringRef("optional(" + type + ")"));
     if (!ok) {
-      error("ONNX-TYPE-004", pathOf(n), std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type + ", which '" + n.opType().str() + "' does not take");
+      error("ONNX-TYPE-004", pathOf(n),
+            std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type + ", which '" +
+                n.opType().str() + "' does not take");
       return;
     }
     bool variable = llvm::StringRef(f->type).find('(') == llvm::StringRef::npos;
     if (!variable || (f->kind() == schema::FormalOption::Variadic && !f->homogeneous))
       return;
     auto [it, fresh] = bound.try_emplace(f->type, type);
-    if (!fresh && it->second != type && "optional(" + type + ")" != it->second && "optional(" + it->second + ")" != type)
-      error("ONNX-TYPE-004", pathOf(n), std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type + ", another of the same type variable " + f->type + " is " + it->second);
+    if (!fresh && it->second != type && "optional(" + type + ")" != it->second &&
+        "optional(" + it->second + ")" != type)
+      error("ONNX-TYPE-004", pathOf(n),
+            std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type +
+                ", another of the same type variable " + f->type + " is " + it->second);
   };
   for (unsigned i = 0; i < n.numOperands(); ++i)
     check(n.operand(i), s.input(i), "operand", i);
@@ -375,7 +431,9 @@ void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference)
 void ModelVerifier::shapes() {
   // Faulty structure would only be found again, or lead rules astray.
   for (const Diagnostic &d : found_)
-    if (d.severity == Severity::Error && (llvm::StringRef(d.code).starts_with("ONNX-SSA-005") || llvm::StringRef(d.code).starts_with("ONNX-FUNC-003") || d.code == "ONNX-MODEL-001"))
+    if (d.severity == Severity::Error &&
+        (llvm::StringRef(d.code).starts_with("ONNX-SSA-005") || llvm::StringRef(d.code).starts_with("ONNX-FUNC-003") ||
+         d.code == "ONNX-MODEL-001"))
       return;
   InferenceOptions options;
   options.contradiction = Severity::Error;
@@ -399,12 +457,16 @@ void ModelVerifier::shapes() {
       if (v->initializer() && t && t->isTensor()) {
         const TensorData &c = *v->initializer();
         if (t->hasElement() && t->element != c.type)
-          error("ONNX-TYPE-001", pathOf(g), "input '" + v->name().str() + "' is declared " + nameOf(t->element).str() + ", its initializer is " + nameOf(c.type).str());
+          error("ONNX-TYPE-001", pathOf(g),
+                "input '" + v->name().str() + "' is declared " + nameOf(t->element).str() + ", its initializer is " +
+                    nameOf(c.type).str());
         bool fits = !t->ranked || t->rank() == c.dims.size();
         for (size_t i = 0; fits && t->ranked && i < t->rank(); ++i)
           fits = !t->dims[i].isConstant() || t->dims[i].constant() == c.dims[i];
         if (!fits)
-          error("ONNX-TYPE-001", pathOf(g), "input '" + v->name().str() + "' is declared " + toString(*t, model_.context().dims()) + ", its initializer has other dims");
+          error("ONNX-TYPE-001", pathOf(g),
+                "input '" + v->name().str() + "' is declared " + toString(*t, model_.context().dims()) +
+                    ", its initializer has other dims");
       }
       if (!g.parentNode() && !g.function() && !t)
         error("ONNX-TYPE-001", pathOf(g), "input '" + v->name().str() + "' has no type");
@@ -418,7 +480,8 @@ void ModelVerifier::lint() {
       if (n.numResults() && n.resultsUnused())
         report(Severity::Lint, "ONNX-LINT-001", pathOf(n), "nothing uses the results");
     for (size_t i = 0; i < g.looseValueInfo.size(); ++i)
-      report(Severity::Lint, "ONNX-LINT-002", pathOf(g), "value_info entry " + std::to_string(g.looseValueInfo[i].position) + " is for no value, or a second one");
+      report(Severity::Lint, "ONNX-LINT-002", pathOf(g),
+             "value_info entry " + std::to_string(g.looseValueInfo[i].position) + " is for no value, or a second one");
   });
   if (model_.hasShadowing)
     report(Severity::Warning, "ONNX-SSA-006", "main", "a name hides one of an outer graph");
@@ -442,7 +505,9 @@ std::string jsonString(llvm::StringRef s) {
 
 } // namespace
 
-std::vector<Diagnostic> verify(Model &model, const VerifierOptions &options) { return ModelVerifier(model, options).run(); }
+std::vector<Diagnostic> verify(Model &model, const VerifierOptions &options) {
+  return ModelVerifier(model, options).run();
+}
 
 bool hasErrors(llvm::ArrayRef<Diagnostic> diagnostics) {
   return llvm::any_of(diagnostics, [](const Diagnostic &d) { return d.severity == Severity::Error; });
@@ -452,7 +517,9 @@ std::string toJson(llvm::ArrayRef<Diagnostic> diagnostics) {
   static const char *const names[] = {"error", "warning", "lint", "remark"};
   std::string out = "[";
   for (const Diagnostic &d : diagnostics)
-    out += std::string(out.size() > 1 ? "," : "") + "\n  {\"severity\": \"" + names[int(d.severity)] + "\", \"code\": " + jsonString(d.code) + ", \"path\": " + jsonString(d.path) + ", \"message\": " + jsonString(d.message) + "}";
+    out += std::string(out.size() > 1 ? "," : "") + "\n  {\"severity\": \"" + names[int(d.severity)] +
+           "\", \"code\": " + jsonString(d.code) + ", \"path\": " + jsonString(d.path) +
+           ", \"message\": " + jsonString(d.message) + "}";
   return out + "\n]\n";
 }
 

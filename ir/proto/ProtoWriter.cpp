@@ -108,8 +108,7 @@ void ProtoWriter::tensor(const TensorData &t, const std::string *name, pb::Tenso
     if (index == sources.size())
       sources.push_back(t.payload.source);
     static const uint32_t fields[] = {9, 5, 7, 11, 4, 10}; // by Payload::Encoding
-    to.set_onnxopt_blob(
-        wire::Blob{fields[t.payload.encoding], index, t.payload.offset, t.payload.size}.encode());
+    to.set_onnxopt_blob(wire::Blob{fields[t.payload.encoding], index, t.payload.offset, t.payload.size}.encode());
   };
   // The default form of a tensor as it stands; a record of the file may spell it otherwise.
   if (!t.external.empty() && !moved)

@@ -12,14 +12,14 @@ uint64_t fingerprint(const std::string &bytes);
 
 class ProtoWriter {
 public:
-  ProtoWriter(Context &context, std::shared_ptr<const FileSource> modelSource)
-      : context_(context) {
+  ProtoWriter(Context &context, std::shared_ptr<const FileSource> modelSource) : context_(context) {
     sources.push_back(std::move(modelSource));
   }
 
   /// Payload sources by index, as the blobs of the written message refer to them.
   std::vector<std::shared_ptr<const FileSource>> sources;
-  /// Gives the external_data entries of a tensor whose elements go to (or stay in) a data file; null entries mean inline.
+  /// Gives the external_data entries of a tensor whose elements go to (or stay in) a data file; null entries mean
+  /// inline.
   std::function<bool(const TensorData &, std::vector<ExternalEntry> &)> placeExternal;
   /// Print from AsRead records where they still hold.
   bool useRecords = true;

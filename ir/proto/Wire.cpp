@@ -25,8 +25,10 @@ Kind childOf(Kind kind, uint32_t field) {
   case NodeMsg:
     return field == 5 ? AttributeMsg : None;
   case AttributeMsg:
-    return field == 5 || field == 10 ? TensorMsg : field == 6 || field == 11 ? GraphMsg
-           : field == 22 || field == 23 ? SparseMsg : None;
+    return field == 5 || field == 10    ? TensorMsg
+           : field == 6 || field == 11  ? GraphMsg
+           : field == 22 || field == 23 ? SparseMsg
+                                        : None;
   case SparseMsg:
     return field == 1 || field == 2 ? TensorMsg : None;
   case FunctionMsg:

@@ -35,8 +35,9 @@ private:
     size_t start = text_.take_front(at_).rfind('\n');
     unsigned column = at_ - (start == llvm::StringRef::npos ? 0 : start + 1) + 1;
     llvm::StringRef here = text_.drop_front(at_).take_until([](char c) { return c == '\n'; }).take_front(30);
-    error_ = absl::StrCat("line ", line, ", column ", column, ": ", what.str(), ", found ",
-                          here.empty() ? (at_ >= text_.size() ? "the end" : "the end of the line") : "'" + here.str() + "'");
+    error_ =
+        absl::StrCat("line ", line, ", column ", column, ": ", what.str(), ", found ",
+                     here.empty() ? (at_ >= text_.size() ? "the end" : "the end of the line") : "'" + here.str() + "'");
     return false;
   }
   void space() {
@@ -282,7 +283,8 @@ bool TextParser::isType() {
   if (w == "seq" || w == "map" || w == "optional" || w == "sparse_tensor" || w == "opaque")
     return next == '(';
   llvm::StringRef digits = w;
-  bool known = elementTypeFromName(w).has_value() || (digits.consume_front("type") && llvm::all_of(digits, llvm::isDigit) && !digits.empty());
+  bool known = elementTypeFromName(w).has_value() ||
+               (digits.consume_front("type") && llvm::all_of(digits, llvm::isDigit) && !digits.empty());
   return known && next != ',' && next != ')' && next != '>' && next != '=';
 }
 
@@ -576,11 +578,21 @@ bool TextParser::graphFormals(google::protobuf::RepeatedPtrField<pb::ValueInfoPr
 
 bool TextParser::attributeValue(pb::AttributeProto &a, unsigned depth) {
   using A = pb::AttributeProto;
-  static const std::pair<const char *, A::AttributeType> kinds[] = {
-      {"float", A::FLOAT}, {"int", A::INT}, {"string", A::STRING}, {"tensor", A::TENSOR}, {"graph", A::GRAPH},
-      {"floats", A::FLOATS}, {"ints", A::INTS}, {"strings", A::STRINGS}, {"tensors", A::TENSORS},
-      {"graphs", A::GRAPHS}, {"sparse_tensor", A::SPARSE_TENSOR}, {"sparse_tensors", A::SPARSE_TENSORS},
-      {"type_proto", A::TYPE_PROTO}, {"type_protos", A::TYPE_PROTOS}, {"undefined", A::UNDEFINED}};
+  static const std::pair<const char *, A::AttributeType> kinds[] = {{"float", A::FLOAT},
+                                                                    {"int", A::INT},
+                                                                    {"string", A::STRING},
+                                                                    {"tensor", A::TENSOR},
+                                                                    {"graph", A::GRAPH},
+                                                                    {"floats", A::FLOATS},
+                                                                    {"ints", A::INTS},
+                                                                    {"strings", A::STRINGS},
+                                                                    {"tensors", A::TENSORS},
+                                                                    {"graphs", A::GRAPHS},
+                                                                    {"sparse_tensor", A::SPARSE_TENSOR},
+                                                                    {"sparse_tensors", A::SPARSE_TENSORS},
+                                                                    {"type_proto", A::TYPE_PROTO},
+                                                                    {"type_protos", A::TYPE_PROTOS},
+                                                                    {"undefined", A::UNDEFINED}};
   bool typed = match(':'), untyped = false;
   if (typed) {
     std::string kind;
@@ -969,43 +981,43 @@ bool TextParser::model(pb::ModelProto &m) {
   std::string exact;
   if (match('<')) {
     if (peek() != '>')
-    do {
-      std::string key, value;
-      int64_t number;
-      if (!word(key) || !expect(':'))
-        return false;
-      if (key == "ir_version" || key == "model_version") {
-        if (!integer(number))
+      do {
+        std::string key, value;
+        int64_t number;
+        if (!word(key) || !expect(':'))
           return false;
-        key == "ir_version" ? m.set_ir_version(number) : m.set_model_version(number);
-      } else if (key == "opset_import") {
-        if (!opsets(*m.mutable_opset_import()))
-          return false;
-      } else if (key == "metadata_props") {
-        if (!pairs(*m.mutable_metadata_props()))
-          return false;
-      } else {
-        if (!string(value))
-          return false;
-        if (key == "producer_name")
-          m.set_producer_name(value);
-        else if (key == "producer_version")
-          m.set_producer_version(value);
-        else if (key == "domain")
-          m.set_domain(value);
-        else if (key == "doc_string")
-          m.set_doc_string(value);
-        else if (key == "proto") {
-          pb::ModelProto rest;
-          if (!rest.ParsePartialFromString(value))
-            return fail("expected the bytes of a message");
-          m.MergeFrom(rest);
-        } else if (key == "exact")
-          exact = value;
-        else
-          return fail("expected a field of the model before it");
-      }
-    } while (match(','));
+        if (key == "ir_version" || key == "model_version") {
+          if (!integer(number))
+            return false;
+          key == "ir_version" ? m.set_ir_version(number) : m.set_model_version(number);
+        } else if (key == "opset_import") {
+          if (!opsets(*m.mutable_opset_import()))
+            return false;
+        } else if (key == "metadata_props") {
+          if (!pairs(*m.mutable_metadata_props()))
+            return false;
+        } else {
+          if (!string(value))
+            return false;
+          if (key == "producer_name")
+            m.set_producer_name(value);
+          else if (key == "producer_version")
+            m.set_producer_version(value);
+          else if (key == "domain")
+            m.set_domain(value);
+          else if (key == "doc_string")
+            m.set_doc_string(value);
+          else if (key == "proto") {
+            pb::ModelProto rest;
+            if (!rest.ParsePartialFromString(value))
+              return fail("expected the bytes of a message");
+            m.MergeFrom(rest);
+          } else if (key == "exact")
+            exact = value;
+          else
+            return fail("expected a field of the model before it");
+        }
+      } while (match(','));
     if (!expect('>'))
       return false;
   }

@@ -1,8 +1,8 @@
 // Printing models as text.
 #include "onnxopt/ir/text/Printer.h"
 
-#include "onnxopt/ir/proto/ProtoWriter.h"
 #include "onnxopt/ir/SmallFloat.h"
+#include "onnxopt/ir/proto/ProtoWriter.h"
 #include "onnxopt/ir/proto/Wire.h"
 #include "onnxopt/ir/text/Syntax.h"
 
@@ -189,7 +189,8 @@ bool typeIsPlain(const pb::TypeProto &t) {
   };
   switch (t.value_case()) {
   case pb::TypeProto::kTensorType:
-    return t.tensor_type().unknown_fields().empty() && t.tensor_type().has_elem_type() && plainShape(t.tensor_type().shape());
+    return t.tensor_type().unknown_fields().empty() && t.tensor_type().has_elem_type() &&
+           plainShape(t.tensor_type().shape());
   case pb::TypeProto::kSparseTensorType:
     return t.sparse_tensor_type().unknown_fields().empty() && t.sparse_tensor_type().has_elem_type() &&
            plainShape(t.sparse_tensor_type().shape());
@@ -317,9 +318,9 @@ void ProtoPrinter::elements(const pb::TensorProto &t) {
     break;
   default: {
     // Small floats print their bit pattern, as the official printer does.
-    ElementType as = !isSmallFloat(data.type)       ? data.type
-                     : bitWidth(data.type) == 16    ? ElementType::Uint16
-                                                    : ElementType::Uint8;
+    ElementType as = !isSmallFloat(data.type)    ? data.type
+                     : bitWidth(data.type) == 16 ? ElementType::Uint16
+                                                 : ElementType::Uint8;
     Tensor ints = tensor.bitcast(as);
     list(n, [&](int64_t i) { absl::StrAppend(&out_, ints.intAt(i)); });
   }
@@ -348,7 +349,8 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
     out_ += "...";
   else
     elements(t);
-  bool faulty = out_.compare(before, std::string::npos, "...") == 0 && !(options_.elideAbove >= 0 && n > options_.elideAbove);
+  bool faulty =
+      out_.compare(before, std::string::npos, "...") == 0 && !(options_.elideAbove >= 0 && n > options_.elideAbove);
   Block b;
   docAndMetadata(t, b);
   pb::TensorProto rest = t, normal = t;
@@ -371,7 +373,8 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
   rest.clear_doc_string();
   rest.clear_metadata_props();
   // The parser writes raw_data, and no name but of initializers.
-  bool typed = t.float_data_size() || t.double_data_size() || t.int32_data_size() || t.int64_data_size() || t.uint64_data_size();
+  bool typed =
+      t.float_data_size() || t.double_data_size() || t.int32_data_size() || t.int64_data_size() || t.uint64_data_size();
   if (typed)
     normal.Clear();
   if (t.has_doc_string() && t.doc_string().empty())
@@ -437,8 +440,15 @@ void ProtoPrinter::attribute(const pb::AttributeProto &a) {
   };
   auto type = a.type();
   if (!a.has_type())
-    type = a.has_i() ? A::INT : a.has_s() ? A::STRING : a.has_t() ? A::TENSOR : a.has_g() ? A::GRAPH : a.floats_size() ? A::FLOATS
-           : a.ints_size() ? A::INTS : a.strings_size() ? A::STRINGS : a.has_f() ? A::FLOAT : A::UNDEFINED;
+    type = a.has_i()          ? A::INT
+           : a.has_s()        ? A::STRING
+           : a.has_t()        ? A::TENSOR
+           : a.has_g()        ? A::GRAPH
+           : a.floats_size()  ? A::FLOATS
+           : a.ints_size()    ? A::INTS
+           : a.strings_size() ? A::STRINGS
+           : a.has_f()        ? A::FLOAT
+                              : A::UNDEFINED;
   pb::AttributeProto rest = a, normal = a;
   bool untyped = !a.has_type();
   if (a.has_ref_attr_name()) {

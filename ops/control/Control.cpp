@@ -108,7 +108,8 @@ static void inferIf(InferContext &ctx) {
       ctx.fail("the condition has " + std::to_string(*n) + " elements, 1 is needed");
   if (thenBody->outputs().size() != ctx.numResults() || elseBody->outputs().size() != ctx.numResults())
     return ctx.fail("branches have " + std::to_string(thenBody->outputs().size()) + " and " +
-                    std::to_string(elseBody->outputs().size()) + " outputs for " + std::to_string(ctx.numResults()) + " results");
+                    std::to_string(elseBody->outputs().size()) + " outputs for " + std::to_string(ctx.numResults()) +
+                    " results");
   Facts a, b;
   std::optional<bool> known = knownBool(ctx, 0);
   bool okA = ctx.inferRegion(*thenBody, {}, a), okB = ctx.inferRegion(*elseBody, {}, b);
@@ -122,7 +123,8 @@ static void inferIf(InferContext &ctx) {
       continue;
     if (a[i].type.isTensor() && b[i].type.isTensor() && a[i].type.hasElement() && b[i].type.hasElement() &&
         a[i].type.element != b[i].type.element)
-      ctx.fail("branches give " + nameOf(a[i].type.element).str() + " and " + nameOf(b[i].type.element).str() + " for result " + std::to_string(i));
+      ctx.fail("branches give " + nameOf(a[i].type.element).str() + " and " + nameOf(b[i].type.element).str() +
+               " for result " + std::to_string(i));
     ctx.results[i].type = join(ctx, a[i].type, b[i].type);
     if (a[i].value && b[i].value && a[i].value->dims == b[i].value->dims) {
       SymTensor v{a[i].value->dims, {}};
@@ -155,7 +157,8 @@ static absl::Status evalLoop(EvalContext &ctx) {
   for (int64_t trip = 0; trip < trips && go; ++trip) {
     if (absl::Status s = ctx.step(); !s.ok())
       return s;
-    std::vector<Datum> inputs{Tensor::scalar<int64_t>(ElementType::Int64, trip), Tensor::scalar<uint8_t>(ElementType::Bool, go)};
+    std::vector<Datum> inputs{Tensor::scalar<int64_t>(ElementType::Int64, trip),
+                              Tensor::scalar<uint8_t>(ElementType::Bool, go)};
     for (Datum &d : state)
       inputs.push_back(std::move(d));
     std::vector<Datum> outputs;
@@ -177,22 +180,64 @@ static absl::Status evalLoop(EvalContext &ctx) {
   return absl::OkStatus();
 }
 
-/// Whether every dim of `now` is one that `before` had; where not, widens it to a fresh symbol.
-static bool widen(InferContext &ctx, Fact &state, const Fact &next) {
+/// Makes `state` hold `next` too. Dims that differ become symbols of the loop's own, which hold everything from then
+/// on; so a fixpoint is reached after each dim was widened once.
+static bool widenType(InferContext &ctx, Type &state, const Type &next, llvm::SmallVectorImpl<Dim> &widened) {
+  if (state == next)
+    return false;
+  if (state.kind == next.kind && state.inner && next.inner) {
+    Type inner = *state.inner;
+    bool changed = widenType(ctx, inner, *next.inner, widened);
+    state.inner = std::make_shared<const Type>(std::move(inner));
+    return changed;
+  }
+  if (!state.isTensor() || !next.isTensor()) {
+    Type t = join(ctx, state, next);
+    bool changed = !(t == state);
+    state = std::move(t);
+    return changed;
+  }
   bool changed = false;
-  if (state.value && !(next.value && next.value->dims == state.value->dims && next.value->elements == state.value->elements)) {
+  if (state.element != next.element && state.hasElement()) {
+    state.element = ElementType::Undefined;
+    changed = true;
+  }
+  if (!state.ranked)
+    return changed;
+  if (!next.ranked || next.rank() != state.rank()) {
+    state.ranked = false;
+    state.dims.clear();
+    return true;
+  }
+  for (size_t i = 0; i < state.rank(); ++i) {
+    Dim &d = state.dims[i];
+    if ((d && d == next.dims[i]) || llvm::is_contained(widened, d))
+      continue;
+    d = ctx.freshDim();
+    widened.push_back(d);
+    changed = true;
+  }
+  return changed;
+}
+
+static bool widen(InferContext &ctx, Fact &state, const Fact &next, llvm::SmallVectorImpl<Dim> &widened) {
+  bool changed = false;
+  if (state.value &&
+      !(next.value && next.value->dims == state.value->dims && next.value->elements == state.value->elements)) {
     state.value.reset();
     changed = true;
   }
-  if (state.type == next.type)
-    return changed;
-  Type t = join(ctx, state.type, next.type);
-  // Loops may shrink or grow further than two steps show.
-  for (size_t i = 0; i < t.dims.size(); ++i)
-    if (t.dims[i] && (!state.type.ranked || i >= state.type.rank() || t.dims[i] != state.type.dims[i]))
-      t.dims[i] = ctx.freshDim();
-  state.type = std::move(t);
-  return true;
+  return widenType(ctx, state.type, next.type, widened) || changed;
+}
+
+/// The size after the last iteration is none that an iteration sees.
+static Type afterLoop(InferContext &ctx, Type t, llvm::ArrayRef<Dim> widened) {
+  if (t.inner)
+    t.inner = std::make_shared<const Type>(afterLoop(ctx, *t.inner, widened));
+  for (Dim &d : t.dims)
+    if (llvm::is_contained(widened, d))
+      d = ctx.freshDim();
+  return t;
 }
 
 static void inferLoop(InferContext &ctx) {
@@ -206,10 +251,12 @@ static void inferLoop(InferContext &ctx) {
     return ctx.fail("the body takes " + std::to_string(carried) + " loop-carried values, the node gives " +
                     std::to_string(int(ctx.numOperands()) - 2));
   if (body->outputs().size() < 1 + carried)
-    return ctx.fail("the body has " + std::to_string(body->outputs().size()) + " outputs, at least " + std::to_string(1 + carried) + " are needed");
+    return ctx.fail("the body has " + std::to_string(body->outputs().size()) + " outputs, at least " +
+                    std::to_string(1 + carried) + " are needed");
   unsigned scans = body->outputs().size() - 1 - carried;
   if (ctx.numResults() > carried + scans)
-    return ctx.fail("the body gives " + std::to_string(carried + scans) + " results, the node has " + std::to_string(ctx.numResults()));
+    return ctx.fail("the body gives " + std::to_string(carried + scans) + " results, the node has " +
+                    std::to_string(ctx.numResults()));
   Facts state(carried);
   for (unsigned i = 0; i < carried; ++i) {
     state[i].type = ctx.type(i + 2);
@@ -217,6 +264,7 @@ static void inferLoop(InferContext &ctx) {
       state[i].value = *v;
   }
   Facts outputs;
+  llvm::SmallVector<Dim, 4> widened;
   bool stable = false;
   for (int round = 0; round < 8 && !stable; ++round) {
     Facts inputs(2);
@@ -229,11 +277,13 @@ static void inferLoop(InferContext &ctx) {
     stable = true;
     for (unsigned i = 0; i < carried; ++i) {
       ElementType a = state[i].type.element, b = outputs[i + 1].type.element;
-      if (state[i].type.isTensor() && outputs[i + 1].type.isTensor() && a != b && a != ElementType::Undefined && b != ElementType::Undefined)
-        return ctx.fail("loop-carried value " + std::to_string(i) + " is " + nameOf(a).str() + " before and " + nameOf(b).str() + " after an iteration");
+      if (state[i].type.isTensor() && outputs[i + 1].type.isTensor() && a != b && a != ElementType::Undefined &&
+          b != ElementType::Undefined)
+        return ctx.fail("loop-carried value " + std::to_string(i) + " is " + nameOf(a).str() + " before and " +
+                        nameOf(b).str() + " after an iteration");
     }
     for (unsigned i = 0; i < carried; ++i)
-      if (widen(ctx, state[i], outputs[i + 1]))
+      if (widen(ctx, state[i], outputs[i + 1], widened))
         stable = false;
   }
   if (outputs[0].type.isTensor() && outputs[0].type.hasElement() && outputs[0].type.element != ElementType::Bool)
@@ -241,12 +291,14 @@ static void inferLoop(InferContext &ctx) {
   if (!stable)
     return; // no fixpoint within the budget: nothing is claimed
   for (unsigned i = 0; i < carried; ++i)
-    ctx.setType(i, state[i].type);
+    ctx.setType(i, afterLoop(ctx, state[i].type, widened));
   // The trip count is the number of scan slices only when nothing can end the loop early.
   Dim trips;
-  bool always = outputs[0].value && outputs[0].value->elements.size() == 1 && outputs[0].value->elements[0].isConstant(1);
+  bool always =
+      outputs[0].value && outputs[0].value->elements.size() == 1 && outputs[0].value->elements[0].isConstant(1);
   std::optional<bool> first = ctx.hasOperand(1) ? knownBool(ctx, 1) : std::optional(true);
-  if (const SymTensor *m = ctx.hasOperand(0) ? ctx.value(0) : nullptr; m && m->elements.size() == 1 && always && first == true && m->elements[0])
+  if (const SymTensor *m = ctx.hasOperand(0) ? ctx.value(0) : nullptr;
+      m && m->elements.size() == 1 && always && first == true && m->elements[0])
     trips = ctx.dims().max(ctx.constantDim(0), m->elements[0]);
   if (first == false)
     trips = ctx.constantDim(0);
@@ -259,7 +311,9 @@ static void inferLoop(InferContext &ctx) {
       continue;
     }
     llvm::SmallVector<Dim, 4> dims{trips ? trips : ctx.freshDim()};
-    dims.append(t.dims.begin(), t.dims.end());
+    // A slice whose size changes from trip to trip cannot be stacked; what varies by data is equal in all slices.
+    for (Dim d : t.dims)
+      dims.push_back(d && d.hasGenerated() && !d.isConstant() ? ctx.freshDim() : d);
     ctx.setTensor(carried + i, t.element, dims);
   }
 }
@@ -442,6 +496,7 @@ static void inferScan(InferContext &ctx) {
     scanIn[i].type = t;
   }
   Facts outputs;
+  llvm::SmallVector<Dim, 4> widened;
   bool stable = false;
   for (int round = 0; round < 8 && !stable; ++round) {
     Facts inputs = state;
@@ -451,13 +506,13 @@ static void inferScan(InferContext &ctx) {
       return;
     stable = true;
     for (unsigned i = 0; i < f->states; ++i)
-      if (widen(ctx, state[i], outputs[i]))
+      if (widen(ctx, state[i], outputs[i], widened))
         stable = false;
   }
   if (!stable)
     return;
   for (unsigned i = 0; i < f->states; ++i) {
-    Type t = state[i].type;
+    Type t = afterLoop(ctx, state[i].type, widened);
     if (old && t.ranked)
       t.dims.insert(t.dims.begin(), batch ? batch : ctx.freshDim());
     ctx.setType(i, t);
@@ -470,7 +525,9 @@ static void inferScan(InferContext &ctx) {
       auto axis = normalizeAxis(ctx, f->outAxes[i], t.rank() + 1);
       if (!axis)
         return;
-      t.dims.insert(t.dims.begin() + *axis, length && !old ? length : old && !ctx.hasOperand(0) && length ? length : ctx.freshDim());
+      t.dims.insert(t.dims.begin() + *axis, length && !old                        ? length
+                                            : old && !ctx.hasOperand(0) && length ? length
+                                                                                  : ctx.freshDim());
       if (old)
         t.dims.insert(t.dims.begin(), batch ? batch : ctx.freshDim());
     }

@@ -109,7 +109,8 @@ const std::vector<Reuse> kEither = {{0, 0, Reuse::Overwrite}, {0, 1, Reuse::Over
 
 OpFacts binary(InferFn infer, EvalFn eval, bool commutative = false, bool total = true) {
   // Not idempotent: that is a word for one operand.
-  return {.infer = infer, .eval = eval, .total = total, .elementwise = true, .commutative = commutative, .reuse = kEither};
+  return {
+      .infer = infer, .eval = eval, .total = total, .elementwise = true, .commutative = commutative, .reuse = kEither};
 }
 
 template <Dim (DimContext::*F)(Dim, Dim)> void inferArithmetic(InferContext &ctx) {
@@ -400,11 +401,20 @@ static absl::Status evalWhere(EvalContext &ctx) {
         q[i] = cond[i] ? p[i] : q[i];
     };
     switch (bitWidth(x.type())) {
-    case 8: select(TypeTag<uint8_t>()); break;
-    case 16: select(TypeTag<uint16_t>()); break;
-    case 32: select(TypeTag<uint32_t>()); break;
-    case 64: select(TypeTag<uint64_t>()); break;
-    default: return unsupportedType(ctx, x.type());
+    case 8:
+      select(TypeTag<uint8_t>());
+      break;
+    case 16:
+      select(TypeTag<uint16_t>());
+      break;
+    case 32:
+      select(TypeTag<uint32_t>());
+      break;
+    case 64:
+      select(TypeTag<uint64_t>());
+      break;
+    default:
+      return unsupportedType(ctx, x.type());
     }
   }
   ctx.set(0, std::move(y));
@@ -437,6 +447,10 @@ static void inferWhere(InferContext &ctx) {
   ctx.setValue(0, std::move(out));
 }
 ONNXOPT_DEFINE_OP(Where) {
-  op.since(9, {.infer = inferWhere, .eval = evalWhere, .total = true, .elementwise = true, .storage = Storage::Movement,
+  op.since(9, {.infer = inferWhere,
+               .eval = evalWhere,
+               .total = true,
+               .elementwise = true,
+               .storage = Storage::Movement,
                .reuse = {{0, 1, Reuse::Overwrite}, {0, 2, Reuse::Overwrite}}});
 }

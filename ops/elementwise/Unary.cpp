@@ -34,7 +34,12 @@ template <typename F> absl::Status numericMap(EvalContext &ctx, F f) {
 }
 
 OpFacts unary(EvalFn eval, bool idempotent = false) {
-  return {.infer = sameAs<0>, .eval = eval, .total = true, .elementwise = true, .idempotent = idempotent, .reuse = kOverwrite};
+  return {.infer = sameAs<0>,
+          .eval = eval,
+          .total = true,
+          .elementwise = true,
+          .idempotent = idempotent,
+          .reuse = kOverwrite};
 }
 /// For operators that change integers: the tracked value does not carry over.
 void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
@@ -100,9 +105,9 @@ FLOAT_UNARY(Softplus, std::log(std::exp(x) + 1))
 ONNXOPT_DEFINE_OP(Softplus) { op.since(1, changing(evalSoftplus)); }
 FLOAT_UNARY(Softsign, x / (1 + std::fabs(x)))
 ONNXOPT_DEFINE_OP(Softsign) { op.since(1, changing(evalSoftsign)); }
-FLOAT_UNARY(HardSwish, x * std::fmax(decltype(x)(0), std::fmin(decltype(x)(1), x / 6 + decltype(x)(0.5))))
+FLOAT_UNARY(HardSwish, x *std::fmax(decltype(x)(0), std::fmin(decltype(x)(1), x / 6 + decltype(x)(0.5))))
 ONNXOPT_DEFINE_OP(HardSwish) { op.since(14, changing(evalHardSwish)); }
-FLOAT_UNARY(Mish, x * std::tanh(std::log1p(std::exp(x))))
+FLOAT_UNARY(Mish, x *std::tanh(std::log1p(std::exp(x))))
 ONNXOPT_DEFINE_OP(Mish) { op.since(18, changing(evalMish)); }
 
 // NaN passes through, as does the sign of zero.
@@ -173,7 +178,8 @@ static absl::Status evalCelu(EvalContext &ctx) {
 ONNXOPT_DEFINE_OP(Celu) { op.since(12, changing(evalCelu)); }
 
 static absl::Status evalSelu(EvalContext &ctx) {
-  float alpha = ctx.getFloat("alpha", 1.67326319217681884765625f), gamma = ctx.getFloat("gamma", 1.05070102214813232421875f);
+  float alpha = ctx.getFloat("alpha", 1.67326319217681884765625f),
+        gamma = ctx.getFloat("gamma", 1.05070102214813232421875f);
   return floatMap(ctx, [=](auto x) {
     using T = decltype(x);
     return x > 0 ? T(gamma) * x : T(gamma) * (T(alpha) * std::exp(x) - T(alpha));
@@ -243,7 +249,10 @@ static absl::Status evalIsNaN(EvalContext &ctx) {
   return absl::OkStatus();
 }
 ONNXOPT_DEFINE_OP(IsNaN) {
-  op.since(9, {.infer = sameShape<ElementType::Bool>, .eval = evalIsNaN, .total = true, .elementwise = true,
+  op.since(9, {.infer = sameShape<ElementType::Bool>,
+               .eval = evalIsNaN,
+               .total = true,
+               .elementwise = true,
                .storage = Storage::Native});
 }
 
@@ -260,7 +269,10 @@ static absl::Status evalIsInf(EvalContext &ctx) {
   return absl::OkStatus();
 }
 ONNXOPT_DEFINE_OP(IsInf) {
-  op.since(10, {.infer = sameShape<ElementType::Bool>, .eval = evalIsInf, .total = true, .elementwise = true,
+  op.since(10, {.infer = sameShape<ElementType::Bool>,
+                .eval = evalIsInf,
+                .total = true,
+                .elementwise = true,
                 .storage = Storage::Native});
 }
 
@@ -297,8 +309,13 @@ static absl::Status evalIdentity(EvalContext &ctx) {
   return absl::OkStatus();
 }
 ONNXOPT_DEFINE_OP(Identity) {
-  op.since(1, {.infer = sameAs<0>, .eval = evalIdentity, .total = true, .elementwise = true, .idempotent = true,
-               .storage = Storage::Native, .reuse = {{0, 0, Reuse::View}}});
+  op.since(1, {.infer = sameAs<0>,
+               .eval = evalIdentity,
+               .total = true,
+               .elementwise = true,
+               .idempotent = true,
+               .storage = Storage::Native,
+               .reuse = {{0, 0, Reuse::View}}});
 }
 
 static absl::Status evalPRelu(EvalContext &ctx) {

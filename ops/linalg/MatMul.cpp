@@ -210,7 +210,8 @@ static void inferMatMulInteger(InferContext &ctx) { inferMatMulAs(ctx, 0, 1, Ele
 ONNXOPT_DEFINE_OP(MatMulInteger) { op.since(10, {.infer = inferMatMulInteger, .eval = evalMatMulInteger}); }
 
 static absl::Status evalMatMulIntegerToFloat(EvalContext &ctx) {
-  Tensor a = widen(ctx.in(0), ctx.has(4) ? &ctx.in(4) : nullptr, true), b = widen(ctx.in(1), ctx.has(5) ? &ctx.in(5) : nullptr, false);
+  Tensor a = widen(ctx.in(0), ctx.has(4) ? &ctx.in(4) : nullptr, true),
+         b = widen(ctx.in(1), ctx.has(5) ? &ctx.in(5) : nullptr, false);
   if (absl::Status s = matmul(ctx, a, b); !s.ok())
     return s;
   Tensor acc = ctx.results[0].tensor;
@@ -218,8 +219,9 @@ static absl::Status evalMatMulIntegerToFloat(EvalContext &ctx) {
   int64_t n = acc.rank() ? acc.dim(acc.rank() - 1) : 1;
   Tensor y(ElementType::Float, acc.dims());
   for (int64_t i = 0; i < acc.size(); ++i)
-    y.mutableData<float>()[i] = float(acc.data<int32_t>()[i]) * float(sa.floatAt(0)) * float(sb.floatAt(sb.size() == 1 ? 0 : i % n)) +
-                                (ctx.has(6) ? float(ctx.in(6).floatAt(i % n)) : 0);
+    y.mutableData<float>()[i] =
+        float(acc.data<int32_t>()[i]) * float(sa.floatAt(0)) * float(sb.floatAt(sb.size() == 1 ? 0 : i % n)) +
+        (ctx.has(6) ? float(ctx.in(6).floatAt(i % n)) : 0);
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
@@ -238,7 +240,8 @@ static absl::Status evalQLinearMatMul(EvalContext &ctx) {
   int64_t n = acc.rank() ? acc.dim(acc.rank() - 1) : 1, m = acc.rank() > 1 ? acc.dim(acc.rank() - 2) : 1;
   ONNXOPT_ASSIGN(y, ctx.allocate(type, acc.dims()));
   for (int64_t i = 0; i < acc.size(); ++i) {
-    double scale = sa.floatAt(sa.size() == 1 ? 0 : i / n % m) * sb.floatAt(sb.size() == 1 ? 0 : i % n) / ctx.in(6).floatAt(0);
+    double scale =
+        sa.floatAt(sa.size() == 1 ? 0 : i / n % m) * sb.floatAt(sb.size() == 1 ? 0 : i % n) / ctx.in(6).floatAt(0);
     double v = std::nearbyint(acc.data<int32_t>()[i] * scale) + double(ctx.in(7).intAt(0));
     y.mutableData<uint8_t>()[i] = uint8_t(int(std::clamp(v, isSigned ? -128.0 : 0.0, isSigned ? 127.0 : 255.0)));
   }
@@ -246,9 +249,7 @@ static absl::Status evalQLinearMatMul(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferQLinearMatMul(InferContext &ctx) { inferMatMulAs(ctx, 0, 3, elementOr(ctx, 7)); }
-ONNXOPT_DEFINE_OP(QLinearMatMul) {
-  op.since(10, {.infer = inferQLinearMatMul, .eval = evalQLinearMatMul});
-}
+ONNXOPT_DEFINE_OP(QLinearMatMul) { op.since(10, {.infer = inferQLinearMatMul, .eval = evalQLinearMatMul}); }
 
 // Gemm
 
@@ -274,7 +275,8 @@ static absl::Status evalGemm(EvalContext &ctx) {
         if constexpr (std::is_same_v<T, float>)
           done = fastmath::gemm(ta, tb, m, n, k, a.data<float>(), b.data<float>(), q);
         if (!done)
-          plainGemm<T, T>(m, n, k, a.template data<T>(), ta ? 1 : k, ta ? m : 1, b.template data<T>(), tb ? 1 : n, tb ? k : 1, q);
+          plainGemm<T, T>(m, n, k, a.template data<T>(), ta ? 1 : k, ta ? m : 1, b.template data<T>(), tb ? 1 : n,
+                          tb ? k : 1, q);
         if (alpha != 1)
           for (int64_t i = 0; i < m * n; ++i)
             q[i] = T(q[i] * alpha);
@@ -309,7 +311,8 @@ static void inferGemm(InferContext &ctx) {
     for (size_t i = 0; i < c.size(); ++i) {
       Dim want = mn[2 - c.size() + i];
       if (c[i].isConstant() && c[i].constant() != 1 && want.isConstant() && want.constant() != c[i].constant())
-        ctx.fail("operand C does not broadcast: " + std::to_string(c[i].constant()) + " against " + std::to_string(want.constant()));
+        ctx.fail("operand C does not broadcast: " + std::to_string(c[i].constant()) + " against " +
+                 std::to_string(want.constant()));
     }
   }
   ctx.setTensor(0, e, {m, n});
@@ -456,7 +459,8 @@ static absl::Status evalEinsum(EvalContext &ctx) {
         return invalid(ctx, "sizes of one label differ");
     }
   }
-  std::vector<int> out = spell(e->output, e->output.find('.') == std::string::npos ? e->output.size() : e->output.size() - 1 + ellipsis);
+  std::vector<int> out =
+      spell(e->output, e->output.find('.') == std::string::npos ? e->output.size() : e->output.size() - 1 + ellipsis);
   std::vector<int> loops = out;
   for (auto [label, size] : sizes)
     if (!llvm::is_contained(out, label))
@@ -516,7 +520,8 @@ static void inferEinsum(InferContext &ctx) {
   if (!e)
     return ctx.fail("bad equation '" + ctx.getString("equation") + "'");
   if (e->inputs.size() != ctx.numOperands())
-    return ctx.fail("the equation has " + std::to_string(e->inputs.size()) + " terms for " + std::to_string(ctx.numOperands()) + " operands");
+    return ctx.fail("the equation has " + std::to_string(e->inputs.size()) + " terms for " +
+                    std::to_string(ctx.numOperands()) + " operands");
   std::map<char, Dim> sizes;
   llvm::SmallVector<Dim, 4> ellipsis;
   for (unsigned i = 0; i < ctx.numOperands(); ++i) {
@@ -525,7 +530,8 @@ static void inferEinsum(InferContext &ctx) {
     const std::string &labels = e->inputs[i];
     bool dots = labels.find('.') != std::string::npos;
     if (dots ? ctx.rank(i) + 1 < labels.size() : ctx.rank(i) != labels.size())
-      return ctx.fail("operand " + std::to_string(i) + " has rank " + std::to_string(ctx.rank(i)) + ", the term '" + labels + "' does not fit");
+      return ctx.fail("operand " + std::to_string(i) + " has rank " + std::to_string(ctx.rank(i)) + ", the term '" +
+                      labels + "' does not fit");
     size_t k = 0;
     for (char c : labels) {
       if (c == '.') {

@@ -109,7 +109,8 @@ void inferConvFrom(InferContext &ctx, unsigned xi, unsigned wi, ElementType e) {
       return ctx.fail("the weight has rank " + std::to_string(w.size()) + ", the input " + std::to_string(rank));
     out = w[0];
     if (w[1] && ctx.shape(xi)[1])
-      ctx.requireEqual(ctx.shape(xi)[1], ctx.dims().mul(w[1], ctx.constantDim(groups)), "channels of input and weight differ");
+      ctx.requireEqual(ctx.shape(xi)[1], ctx.dims().mul(w[1], ctx.constantDim(groups)),
+                       "channels of input and weight differ");
     if (out.isConstant() && groups > 0 && out.constant() % groups)
       ctx.fail("group does not divide the number of output channels");
     Dims fromWeight;
@@ -142,12 +143,19 @@ static absl::Status evalConv(EvalContext &ctx) {
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), dims));
   if (x.type() == ElementType::Float) {
     const float *bias = ctx.has(2) ? ctx.in(2).data<float>() : nullptr;
-    fastmath::ConvShape s{Dims(x.dims().begin(), x.dims().end()), Dims(w.dims().begin(), w.dims().end()), dims, win->strides,
-                          win->dilations, win->padBegin, win->padEnd, groups};
+    fastmath::ConvShape s{Dims(x.dims().begin(), x.dims().end()),
+                          Dims(w.dims().begin(), w.dims().end()),
+                          dims,
+                          win->strides,
+                          win->dilations,
+                          win->padBegin,
+                          win->padEnd,
+                          groups};
     if (!fastmath::conv(s, x.data<float>(), w.data<float>(), bias, y.mutableData<float>()))
       convolve<float, float, float, float>(x, w, bias, *win, groups, 0, {}, y);
   } else if (x.type() == ElementType::Double) {
-    convolve<double, double, double, double>(x, w, ctx.has(2) ? ctx.in(2).data<double>() : nullptr, *win, groups, 0, {}, y);
+    convolve<double, double, double, double>(x, w, ctx.has(2) ? ctx.in(2).data<double>() : nullptr, *win, groups, 0, {},
+                                             y);
   } else {
     return unsupportedType(ctx, x.type());
   }
@@ -199,7 +207,8 @@ static absl::Status evalQLinearConv(EvalContext &ctx) {
   const Tensor &ws = ctx.in(4);
   double xs = ctx.in(1).floatAt(0), ys = ctx.in(6).floatAt(0);
   ElementType type = ctx.in(7).type();
-  int64_t yz = ctx.in(7).intAt(0), lo = type == ElementType::Int8 ? -128 : 0, hi = type == ElementType::Int8 ? 127 : 255;
+  int64_t yz = ctx.in(7).intAt(0), lo = type == ElementType::Int8 ? -128 : 0,
+          hi = type == ElementType::Int8 ? 127 : 255;
   ONNXOPT_ASSIGN(y, ctx.allocate(type, acc.dims()));
   int64_t plane = 1;
   for (int64_t d : win->output)
@@ -329,8 +338,8 @@ static void inferConvTranspose(InferContext &ctx) {
     return v;
   };
   std::vector<int64_t> strides = ints("strides", 1, n), dilations = ints("dilations", 1, n),
-                       extra = ints("output_padding", 0, n), pads = ints("pads", 0, 2 * n), kernel = ctx.getInts("kernel_shape"),
-                       wanted = ctx.getInts("output_shape");
+                       extra = ints("output_padding", 0, n), pads = ints("pads", 0, 2 * n),
+                       kernel = ctx.getInts("kernel_shape"), wanted = ctx.getInts("output_shape");
   std::string autoPad = ctx.getString("auto_pad", "NOTSET");
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], d.mul(ctx.shape(1)[1], d.constant(ctx.getInt("group", 1)))};
   for (size_t i = 0; i < n; ++i) {

@@ -10,10 +10,12 @@ using namespace onnxopt::rules;
 
 static absl::Status evalNonMaxSuppression(EvalContext &ctx) {
   const Tensor &boxes = ctx.in(0), &scores = ctx.in(1);
-  if (boxes.rank() != 3 || scores.rank() != 3 || boxes.dim(2) != 4 || boxes.dim(0) != scores.dim(0) || boxes.dim(1) != scores.dim(2))
+  if (boxes.rank() != 3 || scores.rank() != 3 || boxes.dim(2) != 4 || boxes.dim(0) != scores.dim(0) ||
+      boxes.dim(1) != scores.dim(2))
     return invalid(ctx, "boxes and scores do not fit");
   int64_t most = ctx.has(2) ? ctx.in(2).intAt(0) : 0;
-  float overlap = ctx.has(3) ? ctx.in(3).data<float>()[0] : 0, threshold = ctx.has(4) ? ctx.in(4).data<float>()[0] : -INFINITY;
+  float overlap = ctx.has(3) ? ctx.in(3).data<float>()[0] : 0,
+        threshold = ctx.has(4) ? ctx.in(4).data<float>()[0] : -INFINITY;
   bool center = ctx.getInt("center_point_box");
   struct Box {
     float y1, x1, y2, x2;
@@ -25,7 +27,8 @@ static absl::Status evalNonMaxSuppression(EvalContext &ctx) {
     return Box{std::min(p[0], p[2]), std::min(p[1], p[3]), std::max(p[0], p[2]), std::max(p[1], p[3])};
   };
   auto iou = [](const Box &a, const Box &b) {
-    float h = std::max(0.0f, std::min(a.y2, b.y2) - std::max(a.y1, b.y1)), w = std::max(0.0f, std::min(a.x2, b.x2) - std::max(a.x1, b.x1));
+    float h = std::max(0.0f, std::min(a.y2, b.y2) - std::max(a.y1, b.y1)),
+          w = std::max(0.0f, std::min(a.x2, b.x2) - std::max(a.x1, b.x1));
     float inter = h * w, all = (a.y2 - a.y1) * (a.x2 - a.x1) + (b.y2 - b.y1) * (b.x2 - b.x1) - inter;
     return all > 0 ? inter / all : 0;
   };
@@ -55,9 +58,7 @@ static absl::Status evalNonMaxSuppression(EvalContext &ctx) {
 static void inferNonMaxSuppression(InferContext &ctx) {
   ctx.setTensor(0, ElementType::Int64, {ctx.freshDim(), ctx.constantDim(3)});
 }
-ONNXOPT_DEFINE_OP(NonMaxSuppression) {
-  op.since(10, {.infer = inferNonMaxSuppression, .eval = evalNonMaxSuppression});
-}
+ONNXOPT_DEFINE_OP(NonMaxSuppression) { op.since(10, {.infer = inferNonMaxSuppression, .eval = evalNonMaxSuppression}); }
 
 // RoiAlign, MaxRoiPool
 
@@ -71,7 +72,8 @@ static absl::Status evalRoiAlign(EvalContext &ctx) {
   const Tensor &x = ctx.in(0), &rois = ctx.in(1), &batch = ctx.in(2);
   if (x.rank() != 4 || rois.rank() != 2 || rois.dim(1) != 4 || batch.size() != rois.dim(0))
     return invalid(ctx, "operands do not fit");
-  int64_t oh = ctx.getInt("output_height", 1), ow = ctx.getInt("output_width", 1), ratio = ctx.getInt("sampling_ratio", 0);
+  int64_t oh = ctx.getInt("output_height", 1), ow = ctx.getInt("output_width", 1),
+          ratio = ctx.getInt("sampling_ratio", 0);
   double scale = ctx.getFloat("spatial_scale", 1);
   bool average = ctx.getString("mode", "avg") == "avg";
   bool halfPixel = ctx.version() >= 16 && ctx.getString("coordinate_transformation_mode", "half_pixel") == "half_pixel";
@@ -98,7 +100,8 @@ static absl::Status evalRoiAlign(EvalContext &ctx) {
           double sum = 0, top = -INFINITY;
           for (int64_t u = 0; u < gh; ++u)
             for (int64_t v = 0; v < gw; ++v) {
-              double sy = y1 + double(i) * bh + (double(u) + 0.5) * bh / double(gh), sx = x1 + double(j) * bw + (double(v) + 0.5) * bw / double(gw);
+              double sy = y1 + double(i) * bh + (double(u) + 0.5) * bh / double(gh),
+                     sx = x1 + double(j) * bw + (double(v) + 0.5) * bw / double(gw);
               if (sy < -1 || sy > double(H) || sx < -1 || sx > double(W)) {
                 top = std::max(top, 0.0);
                 continue;
@@ -113,7 +116,8 @@ static absl::Status evalRoiAlign(EvalContext &ctx) {
               sum += a + bb + cc + d;
               top = std::max({top, a, bb, cc, d});
             }
-          double value = average ? (gh * gw > 0 ? sum / double(std::max<int64_t>(1, gh * gw)) : 0) : (gh * gw > 0 ? top : 0);
+          double value =
+              average ? (gh * gw > 0 ? sum / double(std::max<int64_t>(1, gh * gw)) : 0) : (gh * gw > 0 ? top : 0);
           int64_t at = ((r * C + c) * oh + i) * ow + j;
           dispatchFloat(x.type(), [&](auto tag) { y.mutableData<typename decltype(tag)::type>()[at] = value; });
         }
@@ -138,7 +142,8 @@ static absl::Status evalMaxRoiPool(EvalContext &ctx) {
   for (int64_t r = 0; r < rois.dim(0); ++r) {
     auto at = [&](int64_t k) { return rois.floatAt(r * 5 + k); };
     int64_t b = int64_t(at(0)), x1 = std::lround(at(1) * scale), y1 = std::lround(at(2) * scale);
-    int64_t w = std::max<int64_t>(std::lround(at(3) * scale) - x1 + 1, 1), h = std::max<int64_t>(std::lround(at(4) * scale) - y1 + 1, 1);
+    int64_t w = std::max<int64_t>(std::lround(at(3) * scale) - x1 + 1, 1),
+            h = std::max<int64_t>(std::lround(at(4) * scale) - y1 + 1, 1);
     if (b < 0 || b >= x.dim(0))
       return invalid(ctx, "batch index out of range");
     for (int64_t c = 0; c < C; ++c)
@@ -154,7 +159,9 @@ static absl::Status evalMaxRoiPool(EvalContext &ctx) {
           for (int64_t u = ys; u < ye; ++u)
             for (int64_t v = xs; v < xe; ++v)
               best = std::max(best, x.floatAt(((b * C + c) * H + u) * W + v));
-          dispatchFloat(x.type(), [&](auto tag) { y.mutableData<typename decltype(tag)::type>()[((r * C + c) * oh + i) * ow + j] = best; });
+          dispatchFloat(x.type(), [&](auto tag) {
+            y.mutableData<typename decltype(tag)::type>()[((r * C + c) * oh + i) * ow + j] = best;
+          });
         }
   }
   ctx.set(0, std::move(y));

@@ -49,8 +49,10 @@ static absl::Status evalBatchNormalization(EvalContext &ctx) {
     for (int64_t c = 0; c < channels; ++c) {
       double m = mean.data<double>()[c] * momentum + newMean.data<double>()[c] * (1 - momentum);
       double v = var.data<double>()[c] * momentum + newVar.data<double>()[c] * (1 - momentum);
-      dispatchFloat(runningMean.type(), [&](auto tag) { runningMean.mutableData<typename decltype(tag)::type>()[c] = m; });
-      dispatchFloat(runningVar.type(), [&](auto tag) { runningVar.mutableData<typename decltype(tag)::type>()[c] = v; });
+      dispatchFloat(runningMean.type(),
+                    [&](auto tag) { runningMean.mutableData<typename decltype(tag)::type>()[c] = m; });
+      dispatchFloat(runningVar.type(),
+                    [&](auto tag) { runningVar.mutableData<typename decltype(tag)::type>()[c] = v; });
     }
     mean = newMean;
     var = newVar;
@@ -83,7 +85,8 @@ static void inferBatchNormalization(InferContext &ctx) {
         if (ctx.rank(i) != 1)
           ctx.fail("scale, bias, mean and variance need rank 1");
         else
-          ctx.requireEqual(ctx.shape(0)[1], ctx.shape(i)[0], "operand " + std::to_string(i) + " does not match the channels");
+          ctx.requireEqual(ctx.shape(0)[1], ctx.shape(i)[0],
+                           "operand " + std::to_string(i) + " does not match the channels");
       }
   for (unsigned i = 1; i < ctx.numResults(); ++i)
     ctx.setType(i, ctx.type(i <= 2 ? i + 2 : i));
@@ -130,11 +133,13 @@ absl::Status layerNorm(EvalContext &ctx, const Tensor &x, int64_t axis, const Te
   Tensor means(ElementType::Float, statDims), inverses(ElementType::Float, statDims);
   Tensor s, b;
   if (scale) {
-    ONNXOPT_ASSIGN(t, broadcastTo(ctx, *scale, scale->rank() > normDims.size() ? Dims(x.dims().begin(), x.dims().end()) : normDims));
+    ONNXOPT_ASSIGN(t, broadcastTo(ctx, *scale,
+                                  scale->rank() > normDims.size() ? Dims(x.dims().begin(), x.dims().end()) : normDims));
     s = t;
   }
   if (bias) {
-    ONNXOPT_ASSIGN(t, broadcastTo(ctx, *bias, bias->rank() > normDims.size() ? Dims(x.dims().begin(), x.dims().end()) : normDims));
+    ONNXOPT_ASSIGN(
+        t, broadcastTo(ctx, *bias, bias->rank() > normDims.size() ? Dims(x.dims().begin(), x.dims().end()) : normDims));
     b = t;
   }
   if (!dispatchFloat(x.type(), [&](auto tag) {
@@ -182,8 +187,8 @@ void inferLayerNorm(InferContext &ctx) {
 } // namespace
 
 static absl::Status evalLayerNormalization(EvalContext &ctx) {
-  return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), ctx.has(1) ? &ctx.in(1) : nullptr, ctx.has(2) ? &ctx.in(2) : nullptr,
-                   ctx.getFloat("epsilon", 1e-5f), true, 1, 2);
+  return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), ctx.has(1) ? &ctx.in(1) : nullptr,
+                   ctx.has(2) ? &ctx.in(2) : nullptr, ctx.getFloat("epsilon", 1e-5f), true, 1, 2);
 }
 ONNXOPT_DEFINE_OP(LayerNormalization) { op.since(1, {.infer = inferLayerNorm, .eval = evalLayerNormalization}); }
 
@@ -194,7 +199,8 @@ static absl::Status evalRMSNormalization(EvalContext &ctx) {
 ONNXOPT_DEFINE_OP(RMSNormalization) { op.since(23, {.infer = typeOnly, .eval = evalRMSNormalization}); }
 // Registered by onnxruntime in the default domain too.
 static absl::Status evalSimplifiedLayerNormalization(EvalContext &ctx) {
-  return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), &ctx.in(1), nullptr, ctx.getFloat("epsilon", 1e-5f), false, -1, 1);
+  return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), &ctx.in(1), nullptr, ctx.getFloat("epsilon", 1e-5f), false,
+                   -1, 1);
 }
 ONNXOPT_DEFINE_MS_OP(SimplifiedLayerNormalization) {
   op.since(1, {.infer = inferLayerNorm, .eval = evalSimplifiedLayerNormalization});
@@ -215,7 +221,8 @@ static absl::Status skipNorm(EvalContext &ctx, bool center) {
         if (ctx.has(biasAt)) {
           Tensor again = sum;
           Tensor out(x.type(), x.dims());
-          mapBroadcast<T, T>(again, x.dims(), ctx.in(biasAt), ctx.in(biasAt).dims(), out, [](T a, T b) { return a + b; });
+          mapBroadcast<T, T>(again, x.dims(), ctx.in(biasAt), ctx.in(biasAt).dims(), out,
+                             [](T a, T b) { return a + b; });
           sum = out;
         }
       }))
@@ -236,7 +243,9 @@ static void inferSkipNorm(InferContext &ctx) {
   }
   ctx.setType(3, ctx.type(0));
 }
-ONNXOPT_DEFINE_MS_OP(SkipLayerNormalization) { op.since(1, {.infer = inferSkipNorm, .eval = evalSkipLayerNormalization}); }
+ONNXOPT_DEFINE_MS_OP(SkipLayerNormalization) {
+  op.since(1, {.infer = inferSkipNorm, .eval = evalSkipLayerNormalization});
+}
 ONNXOPT_DEFINE_MS_OP(SkipSimplifiedLayerNormalization) {
   op.since(1, {.infer = inferSkipNorm, .eval = evalSkipSimplifiedLayerNormalization});
 }
@@ -324,7 +333,9 @@ static absl::Status evalMeanVarianceNormalization(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_OP(MeanVarianceNormalization) { op.since(9, {.infer = typeOnly, .eval = evalMeanVarianceNormalization}); }
+ONNXOPT_DEFINE_OP(MeanVarianceNormalization) {
+  op.since(9, {.infer = typeOnly, .eval = evalMeanVarianceNormalization});
+}
 
 static absl::Status evalLpNormalization(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
@@ -371,7 +382,8 @@ static absl::Status evalLRN(EvalContext &ctx) {
           for (int64_t c = 0; c < channels; ++c)
             for (int64_t i = 0; i < inner; ++i) {
               double sum = 0;
-              for (int64_t k = std::max<int64_t>(0, c - (size - 1) / 2); k <= std::min(channels - 1, c + size / 2); ++k) {
+              for (int64_t k = std::max<int64_t>(0, c - (size - 1) / 2); k <= std::min(channels - 1, c + size / 2);
+                   ++k) {
                 double v = p[(b * channels + k) * inner + i];
                 sum += v * v;
               }
@@ -387,9 +399,7 @@ ONNXOPT_DEFINE_OP(LRN) { op.since(1, {.infer = typeOnly, .eval = evalLRN}); }
 
 // Dropout
 
-static bool dropsNothing(EvalContext &ctx) {
-  return ctx.version() < 12 ? true : !ctx.has(2) || !ctx.in(2).intAt(0);
-}
+static bool dropsNothing(EvalContext &ctx) { return ctx.version() < 12 ? true : !ctx.has(2) || !ctx.in(2).intAt(0); }
 static absl::Status evalDropout(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
   ElementType maskType = ctx.version() >= 10 ? ElementType::Bool : x.type();

@@ -313,7 +313,8 @@ static void inferMaxUnpool(InferContext &ctx) {
   DimContext &d = ctx.dims();
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], ctx.shape(0)[1]};
   for (size_t i = 0; i < n; ++i)
-    out.push_back(d.add(d.mul(d.sub(ctx.shape(0)[i + 2], d.constant(1)), d.constant(s[i])), d.constant(k[i] - p[i] - p[i + n])));
+    out.push_back(
+        d.add(d.mul(d.sub(ctx.shape(0)[i + 2], d.constant(1)), d.constant(s[i])), d.constant(k[i] - p[i] - p[i + n])));
   ctx.setTensor(0, e, out);
 }
 ONNXOPT_DEFINE_OP(MaxUnpool) { op.since(9, {.infer = inferMaxUnpool, .eval = evalMaxUnpool}); }

@@ -83,11 +83,13 @@ absl::StatusOr<Recurrence> recurrence(EvalContext &ctx, Cell cell) {
     // Only activations with parameters take from the lists.
     auto lower = llvm::StringRef(n).lower();
     Activation act{n, 0, 0};
-    for (const char *known : {"Sigmoid", "Tanh", "Relu", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus", "Affine"})
+    for (const char *known : {"Sigmoid", "Tanh", "Relu", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid",
+                              "Elu", "Softsign", "Softplus", "Affine"})
       if (lower == llvm::StringRef(known).lower())
         act.name = known;
     static const std::map<std::string, std::pair<float, float>> defaults = {
-        {"LeakyRelu", {0.01f, 0}}, {"ThresholdedRelu", {1, 0}}, {"ScaledTanh", {1, 1}}, {"HardSigmoid", {0.2f, 0.5f}}, {"Elu", {1, 0}}, {"Affine", {1, 0}}};
+        {"LeakyRelu", {0.01f, 0}}, {"ThresholdedRelu", {1, 0}}, {"ScaledTanh", {1, 1}}, {"HardSigmoid", {0.2f, 0.5f}},
+        {"Elu", {1, 0}},           {"Affine", {1, 0}}};
     if (auto it = defaults.find(act.name); it != defaults.end()) {
       act.alpha = a < alphas.size() ? alphas[a++] : it->second.first;
       bool usesBeta = act.name == "ScaledTanh" || act.name == "HardSigmoid" || act.name == "Affine";
@@ -108,7 +110,8 @@ template <typename T> void matvec(const T *w, const T *x, int64_t rows, int64_t 
   }
 }
 
-template <typename T> absl::Status run(EvalContext &ctx, const Recurrence &r, const Tensor &weights, const Tensor &recurrent) {
+template <typename T>
+absl::Status run(EvalContext &ctx, const Recurrence &r, const Tensor &weights, const Tensor &recurrent) {
   const Tensor &x = ctx.in(0);
   int64_t H = r.hidden, G = r.gates;
   const T *bias = ctx.has(3) ? ctx.in(3).data<T>() : nullptr;
@@ -183,7 +186,8 @@ template <typename T> absl::Status run(EvalContext &ctx, const Recurrence &r, co
           }
           h = next;
         }
-        int64_t at = r.batchFirst ? ((b * r.seq + t) * r.directions + d) * H : ((t * r.directions + d) * r.batch + b) * H;
+        int64_t at =
+            r.batchFirst ? ((b * r.seq + t) * r.directions + d) * H : ((t * r.directions + d) * r.batch + b) * H;
         std::copy_n(h.begin(), H, y.mutableData<T>() + at);
       }
       std::copy_n(h.begin(), H, lastH.mutableData<T>() + stateAt(d, b));
@@ -205,7 +209,8 @@ absl::Status evalRecurrent(EvalContext &ctx, Cell cell) {
   if (ctx.has(3) && ctx.in(3).size() != 2 * r->directions * r->gates * r->hidden)
     return invalid(ctx, "B does not fit");
   for (unsigned i : {5u, 6u})
-    if (i < ctx.numOperands() && ctx.has(i) && (cell == Cell::Lstm || i == 5) && ctx.in(i).size() != r->directions * r->batch * r->hidden)
+    if (i < ctx.numOperands() && ctx.has(i) && (cell == Cell::Lstm || i == 5) &&
+        ctx.in(i).size() != r->directions * r->batch * r->hidden)
       return invalid(ctx, "an initial state does not fit");
   if (ctx.in(0).type() == ElementType::Float)
     return run<float>(ctx, *r, ctx.in(1), ctx.in(2));
@@ -225,7 +230,8 @@ void inferRecurrent(InferContext &ctx) {
     hidden = ctx.freshDim();
   if (ctx.isRanked(0) && ctx.rank(0) != 3)
     return ctx.fail("X has rank " + std::to_string(ctx.rank(0)) + ", 3 is needed");
-  Dim seq = ctx.isRanked(0) ? ctx.shape(0)[batchFirst] : ctx.freshDim(), batch = ctx.isRanked(0) ? ctx.shape(0)[!batchFirst] : ctx.freshDim();
+  Dim seq = ctx.isRanked(0) ? ctx.shape(0)[batchFirst] : ctx.freshDim(),
+      batch = ctx.isRanked(0) ? ctx.shape(0)[!batchFirst] : ctx.freshDim();
   Dim d = ctx.constantDim(directions);
   if (batchFirst) {
     ctx.setTensor(0, e, {batch, seq, d, hidden});
@@ -284,9 +290,10 @@ static absl::Status evalDynamicQuantizeLSTM(EvalContext &ctx) {
   if (w.dim(1) != I || w.dim(2) != G || u.dim(2) != G)
     return invalid(ctx, "W or R does not fit");
   std::string direction = ctx.getString("direction", "forward");
-  Tensor y(ElementType::Float, {S, D, B, H}), lastH(ElementType::Float, {D, B, H}), lastC(ElementType::Float, {D, B, H});
-  auto product = [&](const Tensor &weight, const Tensor &scale, const Tensor &zero, int64_t d, const float *in, int64_t rows,
-                     int64_t n, float *out) {
+  Tensor y(ElementType::Float, {S, D, B, H}), lastH(ElementType::Float, {D, B, H}),
+      lastC(ElementType::Float, {D, B, H});
+  auto product = [&](const Tensor &weight, const Tensor &scale, const Tensor &zero, int64_t d, const float *in,
+                     int64_t rows, int64_t n, float *out) {
     Quantized a = quantize(in, rows * n);
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t g = 0; g < G; ++g) {
@@ -295,7 +302,10 @@ static absl::Status evalDynamicQuantizeLSTM(EvalContext &ctx) {
         int32_t acc = 0;
         for (int64_t i = 0; i < n; ++i)
           acc += (int32_t(a.q[r * n + i]) - a.zero) * int32_t(weight.intAt((d * n + i) * G + g) - z);
-        out[r * G + g] = float(acc) * a.scale * float(scale.floatAt(perColumn == G ? d * G + g : perColumn ? d * perColumn : 0));
+        out[r * G + g] = float(acc) * a.scale *
+                         float(scale.floatAt(perColumn == G ? d * G + g
+                                             : perColumn    ? d * perColumn
+                                                            : 0));
       }
   };
   for (int64_t d = 0; d < D; ++d) {

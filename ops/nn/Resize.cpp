@@ -20,7 +20,8 @@ struct Plan {
 double roundHalfUp(double v) { return std::floor(v + 0.5); }
 
 /// Scales or sizes for some axes become those of all. nullopt when lengths do not match.
-std::optional<Plan> resolve(const NodeView &node, llvm::ArrayRef<int64_t> dims, std::optional<llvm::SmallVector<double, 8>> scales,
+std::optional<Plan> resolve(const NodeView &node, llvm::ArrayRef<int64_t> dims,
+                            std::optional<llvm::SmallVector<double, 8>> scales,
                             std::optional<llvm::SmallVector<int64_t, 8>> sizes) {
   int64_t rank = dims.size();
   std::vector<int64_t> axes = node.getInts("axes");
@@ -96,7 +97,7 @@ Taps tapsAt(const NodeView &node, int64_t o, int64_t in, int64_t out, double sca
   t.outside = coordinates == "tf_crop_and_resize" && (x < 0 || x > double(in - 1));
   if (mode == "nearest") {
     std::string rounding = node.getString("nearest_mode", "round_prefer_floor");
-    double r = rounding == "round_prefer_floor" ? std::ceil(x - 0.5)
+    double r = rounding == "round_prefer_floor"  ? std::ceil(x - 0.5)
                : rounding == "round_prefer_ceil" ? std::floor(x + 0.5)
                : rounding == "floor"             ? std::floor(x)
                                                  : std::ceil(x);
@@ -154,7 +155,9 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
     std::vector<std::vector<int64_t>> source(rank);
     for (int64_t a = 0; a < rank; ++a)
       for (int64_t o = 0; o < plan.out[a]; ++o)
-        source[a].push_back(plan.out[a] == x.dim(a) && plan.scales[a] == 1 ? o : tapsAt(ctx, o, x.dim(a), plan.out[a], plan.scales[a], 0, 1, mode, coordinates).at[0]);
+        source[a].push_back(plan.out[a] == x.dim(a) && plan.scales[a] == 1
+                                ? o
+                                : tapsAt(ctx, o, x.dim(a), plan.out[a], plan.scales[a], 0, 1, mode, coordinates).at[0]);
     ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), plan.out));
     Dims own = stridesOf(x.dims()), index(rank, 0);
     for (int64_t i = 0; i < y.size(); ++i) {
@@ -185,7 +188,8 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
     const double *p = current.data<double>();
     double *q = next.mutableData<double>();
     for (int64_t o = 0; o < plan.out[a]; ++o) {
-      Taps t = tapsAt(ctx, o, s.axis, plan.out[a], plan.scales[a], plan.roi.empty() ? 0 : plan.roi[a], plan.roi.empty() ? 1 : plan.roi[a + rank], mode, coordinates);
+      Taps t = tapsAt(ctx, o, s.axis, plan.out[a], plan.scales[a], plan.roi.empty() ? 0 : plan.roi[a],
+                      plan.roi.empty() ? 1 : plan.roi[a + rank], mode, coordinates);
       outside[a][o] = t.outside;
       for (int64_t out = 0; out < s.outer; ++out)
         for (int64_t i = 0; i < s.inner; ++i) {
@@ -218,7 +222,8 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
         for (int64_t i = 0; i < y.size(); ++i) {
           double v = current.data<double>()[i];
           if constexpr (std::is_integral_v<T>)
-            v = std::clamp<double>(std::trunc(v), double(std::numeric_limits<T>::lowest()), double(std::numeric_limits<T>::max()));
+            v = std::clamp<double>(std::trunc(v), double(std::numeric_limits<T>::lowest()),
+                                   double(std::numeric_limits<T>::max()));
           y.template mutableData<T>()[i] = T(v);
         }
       }))

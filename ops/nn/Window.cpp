@@ -62,7 +62,8 @@ std::optional<Windows> resolve(const NodeView &node, llvm::ArrayRef<int64_t> inp
 bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<int64_t> kernel,
                  llvm::SmallVectorImpl<Dim> &out) {
   size_t n = input.size();
-  std::vector<int64_t> strides = ctx.getInts("strides"), dilations = ctx.getInts("dilations"), pads = ctx.getInts("pads");
+  std::vector<int64_t> strides = ctx.getInts("strides"), dilations = ctx.getInts("dilations"),
+                       pads = ctx.getInts("pads");
   std::string autoPad = ctx.getString("auto_pad", "NOTSET");
   if (autoPad != "NOTSET" && autoPad != "VALID" && autoPad != "SAME_UPPER" && autoPad != "SAME_LOWER") {
     ctx.fail("auto_pad '" + autoPad + "' is unknown");

@@ -5,8 +5,8 @@
 #include "onnxopt/ir/SmallFloat.h"
 
 #include <charconv>
-#include <cstring>
 #include <cmath>
+#include <cstring>
 
 using namespace onnxopt;
 using namespace onnxopt::kernels;
@@ -18,12 +18,24 @@ namespace {
 void storeInt(Tensor &t, int64_t i, int64_t v) {
   char *b = t.mutableBytes();
   switch (bitWidth(t.type())) {
-  case 64: reinterpret_cast<int64_t *>(b)[i] = v; break;
-  case 32: reinterpret_cast<int32_t *>(b)[i] = int32_t(v); break;
-  case 16: reinterpret_cast<int16_t *>(b)[i] = int16_t(v); break;
-  case 8: reinterpret_cast<int8_t *>(b)[i] = int8_t(v); break;
-  case 4: b[i / 2] = char((uint8_t(b[i / 2]) & (i % 2 ? 0x0f : 0xf0)) | (v & 15) << (i % 2 * 4)); break;
-  case 2: b[i / 4] = char((uint8_t(b[i / 4]) & ~(3 << (i % 4 * 2))) | (v & 3) << (i % 4 * 2)); break;
+  case 64:
+    reinterpret_cast<int64_t *>(b)[i] = v;
+    break;
+  case 32:
+    reinterpret_cast<int32_t *>(b)[i] = int32_t(v);
+    break;
+  case 16:
+    reinterpret_cast<int16_t *>(b)[i] = int16_t(v);
+    break;
+  case 8:
+    reinterpret_cast<int8_t *>(b)[i] = int8_t(v);
+    break;
+  case 4:
+    b[i / 2] = char((uint8_t(b[i / 2]) & (i % 2 ? 0x0f : 0xf0)) | (v & 15) << (i % 2 * 4));
+    break;
+  case 2:
+    b[i / 4] = char((uint8_t(b[i / 4]) & ~(3 << (i % 4 * 2))) | (v & 3) << (i % 4 * 2));
+    break;
   }
 }
 
@@ -31,7 +43,8 @@ int64_t floatToInt(double v, ElementType to) {
   if (std::isnan(v))
     return bitWidth(to) == 64 || to == ElementType::Int32 ? (to == ElementType::Int32 ? INT32_MIN : INT64_MIN) : 0;
   if (to == ElementType::Uint64)
-    return v >= 9223372036854775808.0 ? int64_t(uint64_t(std::min(v, 18446744073709549568.0))) : int64_t(v < -9.2e18 ? 0 : v);
+    return v >= 9223372036854775808.0 ? int64_t(uint64_t(std::min(v, 18446744073709549568.0)))
+                                      : int64_t(v < -9.2e18 ? 0 : v);
   if (v >= 9223372036854775807.0)
     return INT64_MAX;
   if (v <= -9223372036854775808.0)
@@ -79,8 +92,8 @@ absl::StatusOr<Tensor> castTensor(EvalContext &ctx, const Tensor &x, ElementType
   if (to == ElementType::String) {
     auto &out = y.mutableStrings();
     for (int64_t i = 0; i < n; ++i)
-      out[i] = isFloating(x.type()) ? floatText(x.floatAt(i), x.type() != ElementType::Double)
-               : x.type() == ElementType::Bool ? (x.intAt(i) ? "True" : "False")
+      out[i] = isFloating(x.type())              ? floatText(x.floatAt(i), x.type() != ElementType::Double)
+               : x.type() == ElementType::Bool   ? (x.intAt(i) ? "True" : "False")
                : x.type() == ElementType::Uint64 ? std::to_string(uint64_t(x.intAt(i)))
                                                  : std::to_string(x.intAt(i));
     return y;
@@ -217,7 +230,10 @@ static void inferBitCast(InferContext &ctx) {
   ctx.setType(0, std::move(t));
 }
 ONNXOPT_DEFINE_OP(BitCast) {
-  op.since(26, {.infer = inferBitCast, .eval = evalBitCast, .elementwise = true, .storage = Storage::Native,
+  op.since(26, {.infer = inferBitCast,
+                .eval = evalBitCast,
+                .elementwise = true,
+                .storage = Storage::Native,
                 .reuse = {{0, 0, Reuse::View}}});
 }
 
@@ -268,8 +284,10 @@ private:
 
 std::pair<double, double> integerRange(ElementType e) {
   unsigned bits = bitWidth(e);
-  bool isSigned = e == ElementType::Int8 || e == ElementType::Int16 || e == ElementType::Int4 || e == ElementType::Int2 || e == ElementType::Int32;
-  return isSigned ? std::pair(-std::ldexp(1.0, bits - 1), std::ldexp(1.0, bits - 1) - 1) : std::pair(0.0, std::ldexp(1.0, bits) - 1);
+  bool isSigned = e == ElementType::Int8 || e == ElementType::Int16 || e == ElementType::Int4 ||
+                  e == ElementType::Int2 || e == ElementType::Int32;
+  return isSigned ? std::pair(-std::ldexp(1.0, bits - 1), std::ldexp(1.0, bits - 1) - 1)
+                  : std::pair(0.0, std::ldexp(1.0, bits) - 1);
 }
 
 ElementType quantizedType(const NodeView &node, ElementType zeroPoint) {
@@ -325,7 +343,8 @@ static void inferQuantizeLinear(InferContext &ctx) {
   ctx.setType(0, std::move(t));
 }
 ONNXOPT_DEFINE_OP(QuantizeLinear) {
-  op.since(10, {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .foldable = false, .storage = Storage::Native});
+  op.since(10,
+           {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 
 static absl::Status evalDequantizeLinear(EvalContext &ctx) {
@@ -357,20 +376,26 @@ static absl::Status evalDequantizeLinear(EvalContext &ctx) {
 static void inferDequantizeLinear(InferContext &ctx) {
   Type t = ctx.type(0);
   int64_t wanted = ctx.getInt("output_dtype", 0);
-  ElementType e = wanted ? static_cast<ElementType>(wanted) : ctx.version() < 19 ? ElementType::Float : elementOr(ctx, 1);
+  ElementType e = wanted               ? static_cast<ElementType>(wanted)
+                  : ctx.version() < 19 ? ElementType::Float
+                                       : elementOr(ctx, 1);
   if (!t.isTensor())
     t = Type::tensor(e);
   t.element = e;
   ctx.setType(0, std::move(t));
 }
 ONNXOPT_DEFINE_OP(DequantizeLinear) {
-  op.since(10, {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .foldable = false, .storage = Storage::Native});
+  op.since(
+      10,
+      {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 ONNXOPT_DEFINE_MS_OP(QuantizeLinear) {
-  op.since(1, {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .foldable = false, .storage = Storage::Native});
+  op.since(1,
+           {.infer = inferQuantizeLinear, .eval = evalQuantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 ONNXOPT_DEFINE_MS_OP(DequantizeLinear) {
-  op.since(1, {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .foldable = false, .storage = Storage::Native});
+  op.since(
+      1, {.infer = inferDequantizeLinear, .eval = evalDequantizeLinear, .foldable = false, .storage = Storage::Native});
 }
 
 // DynamicQuantizeLinear

@@ -182,7 +182,9 @@ static absl::Status evalReduceMax(EvalContext &ctx) {
         else
           return ctx.in(0).type() == ElementType::Bool ? T(0) : std::numeric_limits<T>::lowest();
       },
-      [](auto a, auto b) { return a != a ? a : (b != b || b > a) ? b : a; }, asIs);
+      [](auto a, auto b) { return a != a              ? a
+                                  : (b != b || b > a) ? b
+                                                      : a; }, asIs);
 }
 static void inferReduceMax(InferContext &ctx) {
   reduceValue(ctx, [&](Dim a, Dim b) { return ctx.dims().max(a, b); });
@@ -199,7 +201,9 @@ static absl::Status evalReduceMin(EvalContext &ctx) {
         else
           return ctx.in(0).type() == ElementType::Bool ? T(1) : std::numeric_limits<T>::max();
       },
-      [](auto a, auto b) { return a != a ? a : (b != b || b < a) ? b : a; }, asIs);
+      [](auto a, auto b) { return a != a              ? a
+                                  : (b != b || b < a) ? b
+                                                      : a; }, asIs);
 }
 static void inferReduceMin(InferContext &ctx) {
   reduceValue(ctx, [&](Dim a, Dim b) { return ctx.dims().min(a, b); });
@@ -211,8 +215,9 @@ static absl::Status evalReduceL1(EvalContext &ctx) {
 }
 ONNXOPT_DEFINE_OP(ReduceL1) { op.since(1, reduction(evalReduceL1)); }
 static absl::Status evalReduceL2(EvalContext &ctx) {
-  return reduce<double>(ctx, zero, [](auto a, auto b) { return decltype(a)(a + b * b); },
-                        [](auto a, int64_t) { return decltype(a)(std::sqrt(double(a))); });
+  return reduce<double>(
+      ctx, zero, [](auto a, auto b) { return decltype(a)(a + b * b); },
+      [](auto a, int64_t) { return decltype(a)(std::sqrt(double(a))); });
 }
 ONNXOPT_DEFINE_OP(ReduceL2) { op.since(1, reduction(evalReduceL2)); }
 static absl::Status evalReduceSumSquare(EvalContext &ctx) {
@@ -427,7 +432,8 @@ static absl::Status evalTopK(EvalContext &ctx) {
             for (int64_t j = 0; j < s.axis; ++j)
               order[j] = j;
             // Ties go to the lower index.
-            std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return largest ? at(a) > at(b) : at(a) < at(b); });
+            std::stable_sort(order.begin(), order.end(),
+                             [&](int64_t a, int64_t b) { return largest ? at(a) > at(b) : at(a) < at(b); });
             for (int64_t j = 0; j < k; ++j) {
               values.mutableData<T>()[(o * k + j) * s.inner + i] = at(order[j]);
               indices.mutableData<int64_t>()[(o * k + j) * s.inner + i] = order[j];
@@ -455,7 +461,8 @@ static void inferTopK(InferContext &ctx) {
     k = v->elements[0];
   llvm::SmallVector<Dim, 4> out(ctx.shape(0).begin(), ctx.shape(0).end());
   if (k && out[*axis] && k.isConstant() && out[*axis].isConstant() && k.constant() > out[*axis].constant())
-    ctx.fail("k = " + std::to_string(k.constant()) + " is larger than the axis of " + std::to_string(out[*axis].constant()));
+    ctx.fail("k = " + std::to_string(k.constant()) + " is larger than the axis of " +
+             std::to_string(out[*axis].constant()));
   out[*axis] = k ? k : ctx.freshDim();
   ctx.setTensor(0, e, out);
   ctx.setTensor(1, ElementType::Int64, out);

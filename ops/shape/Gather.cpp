@@ -20,8 +20,8 @@ int64_t wrapIndex(int64_t i, int64_t size) {
 void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
 
 /// target[at] = reduction(target[at], updates[from])
-absl::Status combine(EvalContext &ctx, const std::string &reduction, const Tensor &updates, int64_t from, Tensor &target,
-                     int64_t at) {
+absl::Status combine(EvalContext &ctx, const std::string &reduction, const Tensor &updates, int64_t from,
+                     Tensor &target, int64_t at) {
   if (reduction == "none") {
     copyElement(updates, from, target, at);
     return absl::OkStatus();
@@ -36,7 +36,10 @@ absl::Status combine(EvalContext &ctx, const std::string &reduction, const Tenso
         using T = typename decltype(tag)::type;
         T &t = target.mutableData<T>()[at];
         T u = updates.data<T>()[from];
-        t = reduction == "add" ? T(t + u) : reduction == "mul" ? T(t * u) : reduction == "max" ? std::max(t, u) : std::min(t, u);
+        t = reduction == "add"   ? T(t + u)
+            : reduction == "mul" ? T(t * u)
+            : reduction == "max" ? std::max(t, u)
+                                 : std::min(t, u);
       }))
     return unsupportedType(ctx, target.type());
   return absl::OkStatus();
@@ -456,7 +459,7 @@ static absl::Status evalUnique(EvalContext &ctx) {
   auto elementLess = [&](int64_t a, int64_t b) {
     if (x.isString())
       return x.strings()[a] < x.strings()[b];
-    return isFloating(x.type()) ? x.floatAt(a) < x.floatAt(b)
+    return isFloating(x.type())              ? x.floatAt(a) < x.floatAt(b)
            : x.type() == ElementType::Uint64 ? uint64_t(x.intAt(a)) < uint64_t(x.intAt(b))
                                              : x.intAt(a) < x.intAt(b);
   };

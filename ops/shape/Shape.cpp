@@ -21,7 +21,6 @@ OpFacts view(InferFn infer, EvalFn eval) {
   return f;
 }
 
-
 } // namespace
 
 // Constant
@@ -227,8 +226,8 @@ static void inferReshape(InferContext &ctx) {
       if (allKnown && total && known) {
         if (total.isConstant() && known.isConstant() && known.constant() > 0 &&
             total.constant() % known.constant() != 0)
-          ctx.fail("cannot reshape " + std::to_string(total.constant()) + " elements: " + std::to_string(known.constant()) +
-                   " does not divide them");
+          ctx.fail("cannot reshape " + std::to_string(total.constant()) +
+                   " elements: " + std::to_string(known.constant()) + " does not divide them");
         else if (known.isConstant(0))
           out[wild] = dims.constant(0);
         else
@@ -535,8 +534,9 @@ static void inferConcat(InferContext &ctx) {
     if (ctx.rank(k) != out.size())
       return ctx.fail("operands of different rank");
     for (size_t i = 0; i < out.size(); ++i)
-      out[i] = int64_t(i) == *axis ? ctx.dims().add(out[i], ctx.shape(k)[i])
-                                   : ctx.requireEqual(out[i], ctx.shape(k)[i], "sizes off the concatenation axis differ");
+      out[i] = int64_t(i) == *axis
+                   ? ctx.dims().add(out[i], ctx.shape(k)[i])
+                   : ctx.requireEqual(out[i], ctx.shape(k)[i], "sizes off the concatenation axis differ");
   }
   if (first)
     return ctx.setUnranked(0, e);
@@ -637,7 +637,8 @@ static void inferSplit(InferContext &ctx) {
       }
     } else {
       if (total.isConstant() && parts && total.constant() % parts)
-        ctx.fail("cannot split " + std::to_string(total.constant()) + " into " + std::to_string(parts) + " equal parts");
+        ctx.fail("cannot split " + std::to_string(total.constant()) + " into " + std::to_string(parts) +
+                 " equal parts");
       sizes.append(parts, d.floorDiv(total, d.constant(parts)));
     }
   }
@@ -1060,8 +1061,8 @@ static absl::Status evalDepthToSpace(EvalContext &ctx) {
   bool crd = ctx.getString("mode", "DCR") == "CRD";
   // Read order n, c, h, bh, w, bw.
   int64_t hw = h * w;
-  Dims strides = crd ? Dims{c * b * b * hw, b * b * hw, w, b * hw, 1, hw}
-                     : Dims{c * b * b * hw, hw, w, b * c * hw, 1, c * hw};
+  Dims strides =
+      crd ? Dims{c * b * b * hw, b * b * hw, w, b * hw, 1, hw} : Dims{c * b * b * hw, hw, w, b * c * hw, 1, c * hw};
   ONNXOPT_ASSIGN(y, stridedCopy(ctx, x, {n, c, h, b, w, b}, strides));
   ctx.set(0, y.reshaped({n, c, h * b, w * b}));
   return absl::OkStatus();
@@ -1170,9 +1171,7 @@ static void inferEyeLike(InferContext &ctx) {
   }
   ctx.setType(0, t);
 }
-ONNXOPT_DEFINE_OP(EyeLike) {
-  op.since(9, {.infer = inferEyeLike, .eval = evalEyeLike, .storage = Storage::Native});
-}
+ONNXOPT_DEFINE_OP(EyeLike) { op.since(9, {.infer = inferEyeLike, .eval = evalEyeLike, .storage = Storage::Native}); }
 
 static absl::Status evalReverseSequence(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);

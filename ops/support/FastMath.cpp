@@ -64,7 +64,8 @@ struct ConvRun {
     memories.push_back(m);
     return m;
   }
-  bool reorder(dnnl_memory_t from, const dnnl_memory_desc_t &fromDesc, dnnl_memory_t to, const dnnl_memory_desc_t &toDesc) {
+  bool reorder(dnnl_memory_t from, const dnnl_memory_desc_t &fromDesc, dnnl_memory_t to,
+               const dnnl_memory_desc_t &toDesc) {
     dnnl_primitive_desc_t d = nullptr;
     if (dnnl_reorder_primitive_desc_create(&d, &fromDesc, engine(), &toDesc, engine(), nullptr) != dnnl_success)
       return false;
@@ -85,7 +86,8 @@ bool conv(const ConvShape &s, const float *x, const float *w, const float *bias,
   size_t spatial = s.input.size() - 2;
   if (!enabled || spatial < 1 || spatial > 3)
     return false;
-  for (llvm::ArrayRef<int64_t> d : {llvm::ArrayRef<int64_t>(s.input), llvm::ArrayRef<int64_t>(s.weight), llvm::ArrayRef<int64_t>(s.output)})
+  for (llvm::ArrayRef<int64_t> d :
+       {llvm::ArrayRef<int64_t>(s.input), llvm::ArrayRef<int64_t>(s.weight), llvm::ArrayRef<int64_t>(s.output)})
     for (int64_t v : d)
       if (v <= 0)
         return false;

@@ -173,9 +173,7 @@ Tensor unpackBits(const Tensor &t) {
   unsigned bits = bitWidth(t.type());
   const auto *u = t.data<uint8_t>();
   for (int64_t i = 0; i < t.size(); ++i)
-    o[i] = bits == 6   ? load6Bits(t.bytes(), i)
-           : bits == 4 ? u[i / 2] >> (i % 2 * 4) & 15
-                       : u[i / 4] >> (i % 4 * 2) & 3;
+    o[i] = bits == 6 ? load6Bits(t.bytes(), i) : bits == 4 ? u[i / 2] >> (i % 2 * 4) & 15 : u[i / 4] >> (i % 4 * 2) & 3;
   return out;
 }
 

@@ -12,24 +12,50 @@ template <typename T> struct TypeTag {
 /// Calls `f(TypeTag<T>)` for float, double and all whole integer types; false for others.
 template <typename F> bool dispatchNumeric(ElementType e, F &&f) {
   switch (e) {
-  case ElementType::Float: f(TypeTag<float>()); return true;
-  case ElementType::Double: f(TypeTag<double>()); return true;
-  case ElementType::Int64: f(TypeTag<int64_t>()); return true;
-  case ElementType::Int32: f(TypeTag<int32_t>()); return true;
-  case ElementType::Int16: f(TypeTag<int16_t>()); return true;
-  case ElementType::Int8: f(TypeTag<int8_t>()); return true;
-  case ElementType::Uint64: f(TypeTag<uint64_t>()); return true;
-  case ElementType::Uint32: f(TypeTag<uint32_t>()); return true;
-  case ElementType::Uint16: f(TypeTag<uint16_t>()); return true;
-  case ElementType::Uint8: f(TypeTag<uint8_t>()); return true;
-  default: return false;
+  case ElementType::Float:
+    f(TypeTag<float>());
+    return true;
+  case ElementType::Double:
+    f(TypeTag<double>());
+    return true;
+  case ElementType::Int64:
+    f(TypeTag<int64_t>());
+    return true;
+  case ElementType::Int32:
+    f(TypeTag<int32_t>());
+    return true;
+  case ElementType::Int16:
+    f(TypeTag<int16_t>());
+    return true;
+  case ElementType::Int8:
+    f(TypeTag<int8_t>());
+    return true;
+  case ElementType::Uint64:
+    f(TypeTag<uint64_t>());
+    return true;
+  case ElementType::Uint32:
+    f(TypeTag<uint32_t>());
+    return true;
+  case ElementType::Uint16:
+    f(TypeTag<uint16_t>());
+    return true;
+  case ElementType::Uint8:
+    f(TypeTag<uint8_t>());
+    return true;
+  default:
+    return false;
   }
 }
 template <typename F> bool dispatchFloat(ElementType e, F &&f) {
   switch (e) {
-  case ElementType::Float: f(TypeTag<float>()); return true;
-  case ElementType::Double: f(TypeTag<double>()); return true;
-  default: return false;
+  case ElementType::Float:
+    f(TypeTag<float>());
+    return true;
+  case ElementType::Double:
+    f(TypeTag<double>());
+    return true;
+  default:
+    return false;
   }
 }
 template <typename F> bool dispatchInteger(ElementType e, F &&f) {
@@ -78,7 +104,8 @@ void forBroadcastRuns(llvm::ArrayRef<int64_t> out, llvm::ArrayRef<int64_t> sa, l
   }
   int64_t n = out[rank - 1], ra = sa[rank - 1], rb = sb[rank - 1];
   size_t outer = rank - 1;
-  while (outer > 0 && (sa[outer - 1] == ra * n || out[outer - 1] == 1) && (sb[outer - 1] == rb * n || out[outer - 1] == 1)) {
+  while (outer > 0 && (sa[outer - 1] == ra * n || out[outer - 1] == 1) &&
+         (sb[outer - 1] == rb * n || out[outer - 1] == 1)) {
     n *= out[outer - 1];
     --outer;
   }

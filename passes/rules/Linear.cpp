@@ -157,12 +157,14 @@ std::vector<FusionRule> linearRules() {
        .build = convBatchNorm},
       {.name = "conv-add",
        .exactness = Exactness::Rounding,
-       .patterns = {R"(<ir_version: 8, opset_import: ["" : 17]> g (x, w, c) => (y) { p = Conv(x, w) y = Add(p, c) })",
-                    R"(<ir_version: 8, opset_import: ["" : 17]> g (x, w, b, c) => (y) { p = Conv(x, w, b) y = Add(p, c) })"},
+       .patterns =
+           {R"(<ir_version: 8, opset_import: ["" : 17]> g (x, w, c) => (y) { p = Conv(x, w) y = Add(p, c) })",
+            R"(<ir_version: 8, opset_import: ["" : 17]> g (x, w, b, c) => (y) { p = Conv(x, w, b) y = Add(p, c) })"},
        .build = convAdd},
       {.name = "matmul-add",
        .exactness = Exactness::Rounding,
-       .patterns = {R"(<ir_version: 8, opset_import: ["" : 17]> g (a, b, c) => (y) { p = MatMul(a, b) y = Add(p, c) })"},
+       .patterns =
+           {R"(<ir_version: 8, opset_import: ["" : 17]> g (a, b, c) => (y) { p = MatMul(a, b) y = Add(p, c) })"},
        .op = "Gemm",
        .refuse = refuseGemm,
        .operands = {"a", "b", "c"}},
