@@ -12,8 +12,8 @@ public:
       onnxopt::Node &n = *it++;
       if (!n.is("Relu") || onnxopt::opsetVersion(n) < 11)
         continue;
-      onnxopt::Value *zero = rewriter.createConstant(
-          g, &n, onnxopt::Tensor::scalar<float>(onnxopt::ElementType::Float, 0), "zero");
+      onnxopt::Value *zero =
+          rewriter.createConstant(g, &n, onnxopt::Tensor::scalar<float>(onnxopt::ElementType::Float, 0), "zero");
       onnxopt::Node *clip = rewriter.create(g, &n, "Clip", "", {n.operand(0), zero}, 1, {&n});
       clip->result()->setName(n.result()->name());
       rewriter.replace(&n, {clip->result()});

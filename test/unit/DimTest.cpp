@@ -79,18 +79,42 @@ TEST(Dim, Fuzz) {
       };
       using Maybe = std::optional<int64_t>;
       switch (random() % 8) {
-      case 0: made = c.add(pool[x], pool[y]); says = both([](int64_t a, int64_t b) { return Maybe(a + b); }); break;
-      case 1: made = c.sub(pool[x], pool[y]); says = both([](int64_t a, int64_t b) { return Maybe(a - b); }); break;
-      case 2: made = c.mul(pool[x], pool[y]); says = both([](int64_t a, int64_t b) { return Maybe(a * b); }); break;
-      case 3: made = c.min(pool[x], pool[y]); says = both([](int64_t a, int64_t b) { return Maybe(std::min(a, b)); }); break;
-      case 4: made = c.max(pool[x], pool[y]); says = both([](int64_t a, int64_t b) { return Maybe(std::max(a, b)); }); break;
-      case 5: made = c.floorDiv(pool[x], pool[y]); says = both([](int64_t a, int64_t b) { return b ? Maybe(floorDivide(a, b)) : Maybe(); }); break;
-      case 6: made = c.mod(pool[x], pool[y]); says = both([](int64_t a, int64_t b) { return b ? Maybe(a - floorDivide(a, b) * b) : Maybe(); }); break;
+      case 0:
+        made = c.add(pool[x], pool[y]);
+        says = both([](int64_t a, int64_t b) { return Maybe(a + b); });
+        break;
+      case 1:
+        made = c.sub(pool[x], pool[y]);
+        says = both([](int64_t a, int64_t b) { return Maybe(a - b); });
+        break;
+      case 2:
+        made = c.mul(pool[x], pool[y]);
+        says = both([](int64_t a, int64_t b) { return Maybe(a * b); });
+        break;
+      case 3:
+        made = c.min(pool[x], pool[y]);
+        says = both([](int64_t a, int64_t b) { return Maybe(std::min(a, b)); });
+        break;
+      case 4:
+        made = c.max(pool[x], pool[y]);
+        says = both([](int64_t a, int64_t b) { return Maybe(std::max(a, b)); });
+        break;
+      case 5:
+        made = c.floorDiv(pool[x], pool[y]);
+        says = both([](int64_t a, int64_t b) { return b ? Maybe(floorDivide(a, b)) : Maybe(); });
+        break;
+      case 6:
+        made = c.mod(pool[x], pool[y]);
+        says = both([](int64_t a, int64_t b) { return b ? Maybe(a - floorDivide(a, b) * b) : Maybe(); });
+        break;
       default:
         made = c.floorDiv(c.add(pool[x], c.constant(k)), c.constant(1 + random() % 5 + 0));
         // The divisor is drawn again below, so keep this case simple.
         made = c.floorDiv(c.add(pool[x], c.constant(k)), c.constant(3));
-        says = [f, k](const int64_t *v) -> Maybe { auto a = f(v); return a ? Maybe(floorDivide(*a + k, 3)) : Maybe(); };
+        says = [f, k](const int64_t *v) -> Maybe {
+          auto a = f(v);
+          return a ? Maybe(floorDivide(*a + k, 3)) : Maybe();
+        };
       }
       pool.push_back(made);
       meaning.push_back(says);

@@ -60,8 +60,11 @@ TEST(Operators, CommutativeAndIdempotentMeanIt) {
     bool bits = llvm::StringRef(d.name).starts_with("Bitwise");
     std::string type = logical ? "bool" : bits ? "int32" : "float";
     std::string opset = bits ? "18" : "17";
-    std::string text = "<ir_version: 8, opset_import: [\"\" : " + opset + "]> g (" + type + "[6] a, " + type + "[6] b) => (p, q) {" +
-                       (f->commutative ? "p = " + d.name + "(a, b) q = " + d.name + "(b, a)" : "p = " + d.name + "(a) q = " + d.name + "(p)") + "}";
+    std::string text = "<ir_version: 8, opset_import: [\"\" : " + opset + "]> g (" + type + "[6] a, " + type +
+                       "[6] b) => (p, q) {" +
+                       (f->commutative ? "p = " + d.name + "(a, b) q = " + d.name + "(b, a)"
+                                       : "p = " + d.name + "(a) q = " + d.name + "(p)") +
+                       "}";
     auto m = parseText(c, text);
     ASSERT_TRUE(m.ok());
     std::map<std::string, Datum> in;
@@ -80,7 +83,8 @@ TEST(Operators, CommutativeAndIdempotentMeanIt) {
     ASSERT_TRUE(out.ok()) << d.name << out.status().message();
     const Tensor &p = (*out)[0].tensor, &q = (*out)[1].tensor;
     for (int64_t i = 0; i < p.size(); ++i)
-      EXPECT_TRUE(p.floatAt(i) == q.floatAt(i) || (std::isnan(p.floatAt(i)) && std::isnan(q.floatAt(i)))) << d.name << " at " << i;
+      EXPECT_TRUE(p.floatAt(i) == q.floatAt(i) || (std::isnan(p.floatAt(i)) && std::isnan(q.floatAt(i))))
+          << d.name << " at " << i;
   });
 }
 
@@ -120,9 +124,9 @@ TEST(Operators, FastPathsAgreeWithPlainLoops) {
 }
 
 TEST(SmallFloat, EveryPatternRoundTrips) {
-  for (ElementType e : {ElementType::Float16, ElementType::BFloat16, ElementType::Float8E4M3FN, ElementType::Float8E4M3FNUZ,
-                        ElementType::Float8E5M2, ElementType::Float8E5M2FNUZ, ElementType::Float4E2M1, ElementType::Float6E2M3,
-                        ElementType::Float6E3M2})
+  for (ElementType e : {ElementType::Float16, ElementType::BFloat16, ElementType::Float8E4M3FN,
+                        ElementType::Float8E4M3FNUZ, ElementType::Float8E5M2, ElementType::Float8E5M2FNUZ,
+                        ElementType::Float4E2M1, ElementType::Float6E2M3, ElementType::Float6E3M2})
     for (uint32_t bits = 0; bits < (1u << bitWidth(e)); ++bits) {
       float f = decodeSmallFloat(e, bits);
       if (std::isnan(f))
@@ -130,7 +134,8 @@ TEST(SmallFloat, EveryPatternRoundTrips) {
       ASSERT_EQ(encodeSmallFloat(e, f, false), bits) << nameOf(e).str();
     }
   EXPECT_EQ(decodeSmallFloat(ElementType::Float8E4M3FN, encodeSmallFloat(ElementType::Float8E4M3FN, 1e9f, true)), 448);
-  EXPECT_TRUE(std::isnan(decodeSmallFloat(ElementType::Float8E4M3FN, encodeSmallFloat(ElementType::Float8E4M3FN, 1e9f, false))));
+  EXPECT_TRUE(std::isnan(
+      decodeSmallFloat(ElementType::Float8E4M3FN, encodeSmallFloat(ElementType::Float8E4M3FN, 1e9f, false))));
 }
 
 std::vector<std::string> list(const std::string &path) {
@@ -159,7 +164,9 @@ TEST(BackendSuite, InferenceIsSound) {
     std::map<std::string, Datum> in;
     unsigned j = 0;
     for (const auto &v : (*m)->graph().inputs())
-      if (auto d = exec::readPb(c, root + "/" + name + "/test_data_set_0/input_" + std::to_string(j++) + ".pb", v->declaredType() ? *v->declaredType() : Type()); d.ok())
+      if (auto d = exec::readPb(c, root + "/" + name + "/test_data_set_0/input_" + std::to_string(j++) + ".pb",
+                                v->declaredType() ? *v->declaredType() : Type());
+          d.ok())
         in[v->name().str()] = *d;
     exec::RunOptions options;
     options.observe = [&](const Value &v, const Datum &d) -> absl::Status {

@@ -150,7 +150,8 @@ TEST(Plan, LiveRangeTooShort) {
 }
 
 TEST(Plan, SlotBeyondTheArena) {
-  absl::Status s = runPlanned([](const Graph &g, MemoryPlan &p) { p.slots[named(g, "d")] = {p.arenaSize, 16, nullptr}; });
+  absl::Status s =
+      runPlanned([](const Graph &g, MemoryPlan &p) { p.slots[named(g, "d")] = {p.arenaSize, 16, nullptr}; });
   ASSERT_FALSE(s.ok());
   EXPECT_NE(std::string(s.message()).find("'d'"), std::string::npos) << s.message();
 }
