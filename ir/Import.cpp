@@ -268,7 +268,11 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
       unsigned bits = bitWidth(t->type);
       if (bits > 32 || t->type == ElementType::Float || t->type == ElementType::Uint32)
         unsupported();
-      else if (bits < 8) {
+      else if (bits == 6) {
+        if (expectElements(p.int32_data_size()))
+          for (int64_t i = 0; i < *count; ++i)
+            store6Bits(to, i, p.int32_data(i));
+      } else if (bits < 8) {
         // One packed byte an entry.
         if (uint64_t(p.int32_data_size()) != *bytes)
           problem(absl::StrCat(p.int32_data_size(), " packed bytes, dims need ", *bytes));

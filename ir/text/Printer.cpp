@@ -375,7 +375,8 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
   // The parser writes raw_data, and no name but of initializers.
   bool typed =
       t.float_data_size() || t.double_data_size() || t.int32_data_size() || t.int64_data_size() || t.uint64_data_size();
-  if (typed)
+  bool written = t.has_raw_data() || t.string_data_size() || t.has_onnxopt_blob() || t.external_data_size();
+  if (typed || !written)
     normal.Clear();
   if (t.has_doc_string() && t.doc_string().empty())
     normal.clear_doc_string();
