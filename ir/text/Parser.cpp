@@ -520,10 +520,15 @@ bool TextParser::tensorFromType(const pb::TypeProto &type, pb::TensorProto &t) {
     return false;
   if (t.data_type() == int32_t(ElementType::String) && t.dims_size() == 0 && t.string_data_size() != 1)
     t.add_dims(t.string_data_size());
-  return extension<pb::TensorProto>(t, [name = t.name()](pb::TensorProto &c) {
-    std::string raw = c.raw_data();
-    c.Clear();
-  });
+  // An exact spelling without payload is of what stands around these elements.
+  std::string raw = t.raw_data();
+  if (!extension<pb::TensorProto>(t, [](pb::TensorProto &c) { c.Clear(); }))
+    return false;
+  bool payload = t.has_raw_data() || t.float_data_size() || t.double_data_size() || t.int32_data_size() ||
+                 t.int64_data_size() || t.uint64_data_size() || t.string_data_size() || t.external_data_size();
+  if (!payload && !raw.empty())
+    t.set_raw_data(raw);
+  return true;
 }
 
 bool TextParser::tensor(pb::TensorProto &t) {

@@ -404,8 +404,9 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
       bytes += raw;
       whole.ParsePartialFromString(bytes);
       normal = pb::TensorProto();
-    } else {
-      whole = normal;
+    } else { // raw_data is spelled by the elements
+      whole.clear_onnxopt_blob();
+      normal.clear_onnxopt_blob();
     }
   }
   leftover(rest, whole, normal, b);

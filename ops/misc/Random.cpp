@@ -62,10 +62,18 @@ OpFacts drawing(InferFn infer, EvalFn eval) {
 
 } // namespace
 
-static absl::Status evalRandomNormal(EvalContext &ctx) { return normal(ctx, dtype(ctx, ElementType::Float), ctx.getInts("shape")); }
-static absl::Status evalRandomUniform(EvalContext &ctx) { return uniform(ctx, dtype(ctx, ElementType::Float), ctx.getInts("shape")); }
-static absl::Status evalRandomNormalLike(EvalContext &ctx) { return normal(ctx, dtype(ctx, ctx.in(0).type()), ctx.in(0).dims()); }
-static absl::Status evalRandomUniformLike(EvalContext &ctx) { return uniform(ctx, dtype(ctx, ctx.in(0).type()), ctx.in(0).dims()); }
+static absl::Status evalRandomNormal(EvalContext &ctx) {
+  return normal(ctx, dtype(ctx, ElementType::Float), ctx.getInts("shape"));
+}
+static absl::Status evalRandomUniform(EvalContext &ctx) {
+  return uniform(ctx, dtype(ctx, ElementType::Float), ctx.getInts("shape"));
+}
+static absl::Status evalRandomNormalLike(EvalContext &ctx) {
+  return normal(ctx, dtype(ctx, ctx.in(0).type()), ctx.in(0).dims());
+}
+static absl::Status evalRandomUniformLike(EvalContext &ctx) {
+  return uniform(ctx, dtype(ctx, ctx.in(0).type()), ctx.in(0).dims());
+}
 ONNXOPT_DEFINE_OP(RandomNormal) { op.since(1, drawing(inferShaped, evalRandomNormal)); }
 ONNXOPT_DEFINE_OP(RandomUniform) { op.since(1, drawing(inferShaped, evalRandomUniform)); }
 ONNXOPT_DEFINE_OP(RandomNormalLike) { op.since(1, drawing(inferLike, evalRandomNormalLike)); }
@@ -128,6 +136,7 @@ static absl::Status evalMultinomial(EvalContext &ctx) {
 }
 static void inferMultinomial(InferContext &ctx) {
   Dim batch = ctx.isRanked(0) && ctx.rank(0) ? ctx.shape(0)[0] : ctx.freshDim();
-  ctx.setTensor(0, static_cast<ElementType>(ctx.getInt("dtype", 6)), {batch, ctx.constantDim(ctx.getInt("sample_size", 1))});
+  ctx.setTensor(0, static_cast<ElementType>(ctx.getInt("dtype", 6)),
+                {batch, ctx.constantDim(ctx.getInt("sample_size", 1))});
 }
 ONNXOPT_DEFINE_OP(Multinomial) { op.since(7, drawing(inferMultinomial, evalMultinomial)); }

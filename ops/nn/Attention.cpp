@@ -28,7 +28,8 @@ absl::StatusOr<Tensor> fromHeads(EvalContext &ctx, const Tensor &t) {
   return y->reshaped({b, s, h * d});
 }
 absl::StatusOr<Tensor> append(EvalContext &ctx, const Tensor &past, const Tensor &now) {
-  if (past.rank() != 4 || now.rank() != 4 || past.dim(0) != now.dim(0) || past.dim(1) != now.dim(1) || past.dim(3) != now.dim(3))
+  if (past.rank() != 4 || now.rank() != 4 || past.dim(0) != now.dim(0) || past.dim(1) != now.dim(1) ||
+      past.dim(3) != now.dim(3))
     return invalid(ctx, "the cache does not fit");
   auto y = ctx.allocate(now.type(), {now.dim(0), now.dim(1), past.dim(2) + now.dim(2), now.dim(3)});
   if (!y.ok())
@@ -53,7 +54,8 @@ struct AttentionCase {
 };
 
 template <typename T>
-void attend(const Tensor &q, const Tensor &k, const Tensor &v, const Tensor *mask, const AttentionCase &c, Tensor &y, Tensor &shown) {
+void attend(const Tensor &q, const Tensor &k, const Tensor &v, const Tensor *mask, const AttentionCase &c, Tensor &y,
+            Tensor &shown) {
   int64_t B = q.dim(0), H = q.dim(1), S = q.dim(2), D = q.dim(3), KH = k.dim(1), L = k.dim(2), DV = v.dim(3);
   int64_t repeat = std::max<int64_t>(1, H / std::max<int64_t>(1, KH));
   Dims maskStrides;
@@ -86,8 +88,8 @@ void attend(const Tensor &q, const Tensor &k, const Tensor &v, const Tensor *mas
               x = mask->type() == ElementType::Bool ? (mask->data<uint8_t>()[at] ? 0 : -INFINITY) : mask->floatAt(at);
             }
           }
-          if ((c.causal && j > position) || (c.left >= 0 && position - j > c.left) || (c.right >= 0 && j - position > c.right) ||
-              (c.nonpad && j >= c.nonpad->intAt(b)))
+          if ((c.causal && j > position) || (c.left >= 0 && position - j > c.left) ||
+              (c.right >= 0 && j - position > c.right) || (c.nonpad && j >= c.nonpad->intAt(b)))
             x = -INFINITY;
           bias[j] = x;
           any |= x != -INFINITY;
@@ -145,8 +147,8 @@ static absl::Status evalAttention(EvalContext &ctx) {
     ONNXOPT_ASSIGN(pv, append(ctx, ctx.in(5), v));
     v = pv;
   }
-  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) || q.dim(3) != k.dim(3) || k.dim(2) != v.dim(2) ||
-      k.dim(1) != v.dim(1) || k.dim(1) == 0 || q.dim(1) % k.dim(1))
+  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) || q.dim(3) != k.dim(3) ||
+      k.dim(2) != v.dim(2) || k.dim(1) != v.dim(1) || k.dim(1) == 0 || q.dim(1) % k.dim(1))
     return invalid(ctx, "Q, K and V do not fit");
   c.scale = ctx.hasAttribute("scale") ? ctx.getFloat("scale") : 1 / std::sqrt(double(q.dim(3)));
   c.softcap = ctx.getFloat("softcap", 0);
@@ -187,9 +189,11 @@ static void inferAttention(InferContext &ctx) {
   if ((ctx.rank(0) != 3 && ctx.rank(0) != 4) || ctx.rank(1) != ctx.rank(0) || ctx.rank(2) != ctx.rank(0))
     return ctx.fail("Q, K and V need the same rank, 3 or 4");
   llvm::ArrayRef<Dim> q = ctx.shape(0), k = ctx.shape(1), v = ctx.shape(2);
-  Dim heads = flat ? d.constant(ctx.getInt("q_num_heads")) : q[1], kvHeads = flat ? d.constant(ctx.getInt("kv_num_heads")) : k[1];
+  Dim heads = flat ? d.constant(ctx.getInt("q_num_heads")) : q[1],
+      kvHeads = flat ? d.constant(ctx.getInt("kv_num_heads")) : k[1];
   Dim S = flat ? q[1] : q[2], L = flat ? k[1] : k[2];
-  if (flat && (!ctx.hasAttribute("q_num_heads") || !ctx.hasAttribute("kv_num_heads") || ctx.getInt("kv_num_heads") <= 0 || ctx.getInt("q_num_heads") <= 0))
+  if (flat && (!ctx.hasAttribute("q_num_heads") || !ctx.hasAttribute("kv_num_heads") ||
+               ctx.getInt("kv_num_heads") <= 0 || ctx.getInt("q_num_heads") <= 0))
     return ctx.fail("operands of rank 3 need q_num_heads and kv_num_heads");
   Dim dk = flat ? d.floorDiv(k[2], kvHeads) : k[3], dv = flat ? d.floorDiv(v[2], kvHeads) : v[3];
   Dim total = L, totalV = flat ? v[1] : v[2];
@@ -240,7 +244,8 @@ static absl::Status evalLinearAttention(EvalContext &ctx) {
     for (int64_t h = 0; h < kh; ++h) {
       float *S = s + (b * kh + h) * DK * DV;
       for (int64_t t = 0; t < T; ++t) {
-        const float *pk = k.data<float>() + ((b * kh + h) * T + t) * DK, *pv = v.data<float>() + ((b * kh + h) * T + t) * DV;
+        const float *pk = k.data<float>() + ((b * kh + h) * T + t) * DK,
+                    *pv = v.data<float>() + ((b * kh + h) * T + t) * DV;
         if (gating)
           for (int64_t i = 0; i < DK; ++i) {
             float g = decay.data<float>()[(b * T + t) * decayLast + (decayLast == kh ? h : h * DK + i)];
@@ -273,14 +278,17 @@ static absl::Status evalLinearAttention(EvalContext &ctx) {
       }
     }
   ONNXOPT_ASSIGN(merged, fromHeads(ctx, y));
-  auto as = [](const Tensor &t, ElementType e) { return isSmallFloat(e) ? fromFloat(t, e) : e == ElementType::Double ? toDouble(t) : t; };
+  auto as = [](const Tensor &t, ElementType e) {
+    return isSmallFloat(e) ? fromFloat(t, e) : e == ElementType::Double ? toDouble(t) : t;
+  };
   ctx.set(0, as(merged, ctx.in(0).type()));
   ctx.set(1, as(state, stateType));
   return absl::OkStatus();
 }
 static void inferLinearAttention(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0), se = ctx.hasOperand(3) ? elementOr(ctx, 3) : e;
-  if (!ctx.isRanked(0) || !ctx.isRanked(2) || ctx.rank(0) != 3 || ctx.rank(2) != 3 || ctx.getInt("kv_num_heads") <= 0 || ctx.getInt("q_num_heads") <= 0) {
+  if (!ctx.isRanked(0) || !ctx.isRanked(2) || ctx.rank(0) != 3 || ctx.rank(2) != 3 || ctx.getInt("kv_num_heads") <= 0 ||
+      ctx.getInt("q_num_heads") <= 0) {
     ctx.setUnranked(0, e);
     return ctx.setUnranked(1, se);
   }
@@ -330,7 +338,8 @@ static absl::Status evalCausalConv(EvalContext &ctx) {
 static void inferCausalConv(InferContext &ctx) {
   ctx.setType(0, ctx.type(0));
   if (ctx.isRanked(0) && ctx.rank(0) == 3 && ctx.isRanked(1) && ctx.rank(1) == 3)
-    ctx.setTensor(1, elementOr(ctx, 0), {ctx.shape(0)[0], ctx.shape(0)[1], ctx.dims().sub(ctx.shape(1)[2], ctx.constantDim(1))});
+    ctx.setTensor(1, elementOr(ctx, 0),
+                  {ctx.shape(0)[0], ctx.shape(0)[1], ctx.dims().sub(ctx.shape(1)[2], ctx.constantDim(1))});
   else
     ctx.setUnranked(1, elementOr(ctx, 0));
 }
@@ -349,7 +358,8 @@ static absl::Status evalRotary(EvalContext &ctx) {
   rotary = rotary ? rotary : D;
   int64_t half = rotary / 2;
   bool interleaved = ctx.getInt("interleaved"), positions = ctx.has(3);
-  if (cosCache.rank() == 0 || cosCache.dim(cosCache.rank() - 1) != half || sinCache.dims() != cosCache.dims() || rotary > D)
+  if (cosCache.rank() == 0 || cosCache.dim(cosCache.rank() - 1) != half || sinCache.dims() != cosCache.dims() ||
+      rotary > D)
     return invalid(ctx, "the caches do not fit");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), x.dims()));
   absl::Status status;

@@ -9,7 +9,8 @@ using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
 
 /// `logProb` is [N, C, ...]; the loss of each place is -w * logProb[target].
-static absl::Status negativeLogLikelihood(EvalContext &ctx, const Tensor &logProb, const Tensor &target, const Tensor *weight) {
+static absl::Status negativeLogLikelihood(EvalContext &ctx, const Tensor &logProb, const Tensor &target,
+                                          const Tensor *weight) {
   if (logProb.rank() < 2 || target.rank() + 1 != logProb.rank())
     return invalid(ctx, "scores and labels do not fit");
   int64_t N = logProb.dim(0), C = logProb.dim(1), inner = 1;
@@ -66,7 +67,9 @@ static void inferLoss(InferContext &ctx) {
 static absl::Status evalNegativeLogLikelihoodLoss(EvalContext &ctx) {
   return negativeLogLikelihood(ctx, ctx.in(0), ctx.in(1), ctx.has(2) ? &ctx.in(2) : nullptr);
 }
-ONNXOPT_DEFINE_OP(NegativeLogLikelihoodLoss) { op.since(12, {.infer = inferLoss, .eval = evalNegativeLogLikelihoodLoss}); }
+ONNXOPT_DEFINE_OP(NegativeLogLikelihoodLoss) {
+  op.since(12, {.infer = inferLoss, .eval = evalNegativeLogLikelihoodLoss});
+}
 
 static absl::Status evalSoftmaxCrossEntropyLoss(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
