@@ -1,6 +1,8 @@
 # How the project's libraries are declared.
 # g++ 12 warns of std::optional members that it cannot follow.
-set(ONNXOPT_WARNINGS -Wall -Wextra -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+set(ONNXOPT_WARNINGS -Wall -Wextra -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
+    # clang takes libstdc++'s own use of get_temporary_buffer for ours.
+    $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 if(ONNXOPT_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)

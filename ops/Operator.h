@@ -206,6 +206,8 @@ constexpr int kReviewedOpset = 28, kReviewedMlOpset = 5;
 /// ONNXOPT_DEFINE_OP(Relu) { op.since(1, {...}); } - found by CMake's scan, called by the registry.
 #define ONNXOPT_DEFINE_OP(name) void onnxoptDefine_##name(::onnxopt::OpDefinition &op)
 #define ONNXOPT_DEFINE_MS_OP(name) void onnxoptDefineMs_##name(::onnxopt::OpDefinition &op)
+#define ONNXOPT_DEFINE_TRAINING_OP(name) void onnxoptDefineTraining_##name(::onnxopt::OpDefinition &op)
+#define ONNXOPT_DEFINE_PREVIEW_OP(name) void onnxoptDefinePreview_##name(::onnxopt::OpDefinition &op)
 #define ONNXOPT_DEFINE_ML_OP(name) void onnxoptDefineMl_##name(::onnxopt::OpDefinition &op)
 
 } // namespace onnxopt

@@ -175,7 +175,8 @@ static void inferSTFT(InferContext &ctx) {
     frame = ctx.shape(2)[0];
   }
   const SymTensor *step = ctx.value(1);
-  if (frame && step && step->elements.size() == 1 && step->elements[0] && ctx.isRanked(0) && ctx.rank(0) > 1 && ctx.shape(0)[1])
+  if (frame && step && step->elements.size() == 1 && step->elements[0] && ctx.isRanked(0) && ctx.rank(0) > 1 &&
+      ctx.shape(0)[1])
     frames = d.add(d.floorDiv(d.sub(ctx.shape(0)[1], frame), step->elements[0]), d.constant(1));
   if (frame)
     bins = ctx.getInt("onesided", 1) ? d.add(d.floorDiv(frame, d.constant(2)), d.constant(1)) : frame;
@@ -221,8 +222,12 @@ static absl::Status evalHann(EvalContext &ctx) { return cosineWindow(ctx, 0.5, 0
 static absl::Status evalHamming(EvalContext &ctx) { return cosineWindow(ctx, 25.0 / 46, 21.0 / 46, 0); }
 static absl::Status evalBlackman(EvalContext &ctx) { return cosineWindow(ctx, 0.42, 0.5, 0.08); }
 ONNXOPT_DEFINE_OP(HannWindow) { op.since(17, {.infer = inferWindow, .eval = evalHann, .storage = Storage::Native}); }
-ONNXOPT_DEFINE_OP(HammingWindow) { op.since(17, {.infer = inferWindow, .eval = evalHamming, .storage = Storage::Native}); }
-ONNXOPT_DEFINE_OP(BlackmanWindow) { op.since(17, {.infer = inferWindow, .eval = evalBlackman, .storage = Storage::Native}); }
+ONNXOPT_DEFINE_OP(HammingWindow) {
+  op.since(17, {.infer = inferWindow, .eval = evalHamming, .storage = Storage::Native});
+}
+ONNXOPT_DEFINE_OP(BlackmanWindow) {
+  op.since(17, {.infer = inferWindow, .eval = evalBlackman, .storage = Storage::Native});
+}
 
 // MelWeightMatrix
 
@@ -236,7 +241,8 @@ static absl::Status evalMel(EvalContext &ctx) {
   double lowMel = toMel(low), stepMel = (toMel(high) - lowMel) / double(mels + 2);
   std::vector<int64_t> edge(mels + 2);
   for (int64_t i = 0; i < mels + 2; ++i)
-    edge[i] = int64_t(std::floor(double(length + 1) * 700 * std::expm1((double(i) * stepMel + lowMel) / 2595 * std::log(10.0)) / double(rate)));
+    edge[i] = int64_t(std::floor(double(length + 1) * 700 *
+                                 std::expm1((double(i) * stepMel + lowMel) / 2595 * std::log(10.0)) / double(rate)));
   ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Float, {bins, mels}));
   for (int64_t m = 0; m < mels; ++m) {
     int64_t a = edge[m], b = edge[m + 1], c = edge[m + 2];
@@ -262,7 +268,8 @@ static void inferMel(InferContext &ctx) {
     return v && v->elements.size() == 1 ? v->elements[0] : Dim();
   };
   Dim mels = one(0), length = one(1);
-  Dim bins = length ? ctx.dims().add(ctx.dims().floorDiv(length, ctx.constantDim(2)), ctx.constantDim(1)) : ctx.freshDim();
+  Dim bins =
+      length ? ctx.dims().add(ctx.dims().floorDiv(length, ctx.constantDim(2)), ctx.constantDim(1)) : ctx.freshDim();
   ctx.setTensor(0, static_cast<ElementType>(ctx.getInt("output_datatype", 1)), {bins, mels ? mels : ctx.freshDim()});
 }
 ONNXOPT_DEFINE_OP(MelWeightMatrix) { op.since(17, {.infer = inferMel, .eval = evalMel, .storage = Storage::Native}); }

@@ -158,10 +158,12 @@ static absl::Status evalTfIdf(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
   if (x.rank() > 2)
     return invalid(ctx, "needs rank 1 or 2");
-  std::vector<int64_t> counts = ctx.getInts("ngram_counts"), indexes = ctx.getInts("ngram_indexes"), ints = ctx.getInts("pool_int64s");
+  std::vector<int64_t> counts = ctx.getInts("ngram_counts"), indexes = ctx.getInts("ngram_indexes"),
+                       ints = ctx.getInts("pool_int64s");
   std::vector<std::string> strings = ctx.getStrings("pool_strings");
   std::vector<float> weights = ctx.getFloats("weights");
-  int64_t minLength = ctx.getInt("min_gram_length"), maxLength = ctx.getInt("max_gram_length"), maxSkip = ctx.getInt("max_skip_count");
+  int64_t minLength = ctx.getInt("min_gram_length"), maxLength = ctx.getInt("max_gram_length"),
+          maxSkip = ctx.getInt("max_skip_count");
   std::string mode = ctx.getString("mode");
   int64_t poolSize = strings.empty() ? int64_t(ints.size()) : int64_t(strings.size()), width = 0;
   for (int64_t i : indexes)
@@ -201,7 +203,9 @@ static absl::Status evalTfIdf(EvalContext &ctx) {
       }
     for (size_t g = 0; g < ordinal && g < indexes.size(); ++g) {
       double f = frequency[g], w = g < weights.size() ? weights[g] : 1;
-      y.mutableData<float>()[r * width + indexes[g]] = float(mode == "TF" ? f : f > 0 ? (mode == "IDF" ? w : f * w) : 0);
+      y.mutableData<float>()[r * width + indexes[g]] = float(mode == "TF" ? f
+                                                             : f > 0      ? (mode == "IDF" ? w : f * w)
+                                                                          : 0);
     }
   }
   ctx.set(0, std::move(y));

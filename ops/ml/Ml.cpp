@@ -56,7 +56,9 @@ static void inferArrayFeatureExtractor(InferContext &ctx) {
   out.back() = n;
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_ML_OP(ArrayFeatureExtractor) { op.since(1, native(inferArrayFeatureExtractor, evalArrayFeatureExtractor)); }
+ONNXOPT_DEFINE_ML_OP(ArrayFeatureExtractor) {
+  op.since(1, native(inferArrayFeatureExtractor, evalArrayFeatureExtractor));
+}
 
 // LabelEncoder: a dictionary from attributes
 
@@ -116,7 +118,8 @@ static absl::Status evalLabelEncoder(EvalContext &ctx) {
   auto keys = labels(ctx, "keys"), values = labels(ctx, "values");
   if (ctx.version() < 2) { // classes_strings, both ways
     std::vector<std::string> classes = ctx.getStrings("classes_strings");
-    Tensor names(ElementType::String, {int64_t(classes.size())}), numbers(ElementType::Int64, {int64_t(classes.size())});
+    Tensor names(ElementType::String, {int64_t(classes.size())}),
+        numbers(ElementType::Int64, {int64_t(classes.size())});
     names.mutableStrings() = classes;
     for (size_t i = 0; i < classes.size(); ++i)
       numbers.mutableData<int64_t>()[i] = int64_t(i);
@@ -158,7 +161,9 @@ static absl::Status evalScaler(EvalContext &ctx) {
   std::vector<float> offset = ctx.getFloats("offset"), scale = ctx.getFloats("scale");
   int64_t last = x.rank() ? x.dim(x.rank() - 1) : 1;
   ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Float, x.dims()));
-  auto pick = [](const std::vector<float> &v, int64_t i, float otherwise) { return v.empty() ? otherwise : v[v.size() == 1 ? 0 : size_t(i) % v.size()]; };
+  auto pick = [](const std::vector<float> &v, int64_t i, float otherwise) {
+    return v.empty() ? otherwise : v[v.size() == 1 ? 0 : size_t(i) % v.size()];
+  };
   for (int64_t i = 0; i < x.size(); ++i)
     y.mutableData<float>()[i] = (float(x.floatAt(i)) - pick(offset, i % last, 0)) * pick(scale, i % last, 1);
   ctx.set(0, std::move(y));
@@ -205,10 +210,113 @@ static absl::Status evalImputer(EvalContext &ctx) {
       if (v == replaced || (std::isnan(v) && std::isnan(replaced)))
         dispatchFloat(y.type(), [&](auto tag) { y.mutableData<typename decltype(tag)::type>()[i] = values[k]; });
     } else if (y.intAt(i) == replacedInt) {
-      dispatchInteger(y.type(), [&](auto tag) { y.mutableData<typename decltype(tag)::type>()[i] = typename decltype(tag)::type(ints[k]); });
+      dispatchInteger(y.type(), [&](auto tag) {
+        y.mutableData<typename decltype(tag)::type>()[i] = typename decltype(tag)::type(ints[k]);
+      });
     }
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
 ONNXOPT_DEFINE_ML_OP(Imputer) { op.since(1, native(typeOnly, evalImputer)); }
+
+// TreeEnsemble-5: nodes and leaves in parallel arrays
+
+static absl::Status evalTreeEnsemble(EvalContext &ctx) {
+  const Tensor &x = ctx.in(0);
+  if (x.rank() != 2)
+    return invalid(ctx, "needs rank 2");
+  auto read = [&](llvm::StringRef name) -> std::optional<Tensor> {
+    auto t = ctx.getTensor(name);
+    if (!t)
+      return std::nullopt;
+    auto r = t->read();
+    return r.ok() ? std::optional(*r) : std::nullopt;
+  };
+  auto modes = read("nodes_modes"), splits = read("nodes_splits"), weights = read("leaf_weights"),
+       members = read("membership_values");
+  std::vector<int64_t> roots = ctx.getInts("tree_roots"), features = ctx.getInts("nodes_featureids"),
+                       trueIds = ctx.getInts("nodes_truenodeids"), falseIds = ctx.getInts("nodes_falsenodeids"),
+                       trueLeafs = ctx.getInts("nodes_trueleafs"), falseLeafs = ctx.getInts("nodes_falseleafs"),
+                       targets = ctx.getInts("leaf_targetids"),
+                       missing = ctx.getInts("nodes_missing_value_tracks_true");
+  int64_t n = ctx.getInt("n_targets"), aggregate = ctx.getInt("aggregate_function", 1),
+          post = ctx.getInt("post_transform", 0);
+  size_t nodes = features.size();
+  if (!modes || !splits || !weights || n <= 0 || size_t(modes->size()) != nodes || trueIds.size() != nodes ||
+      falseIds.size() != nodes || trueLeafs.size() != nodes || falseLeafs.size() != nodes ||
+      size_t(splits->size()) != nodes)
+    return invalid(ctx, "the tree's arrays differ in length");
+  if (post != 0 || aggregate < 0 || aggregate > 3)
+    return absl::UnimplementedError(pathOf(ctx.node()) + ": post transforms are not there yet");
+  // Values of set membership nodes, one run a node, separated by NaN.
+  std::vector<std::vector<double>> sets(nodes);
+  if (members)
+    for (int64_t i = 0, node = 0; i < members->size(); ++i) {
+      while (node < int64_t(nodes) && modes->intAt(node) != 6)
+        ++node;
+      double v = members->floatAt(i);
+      if (std::isnan(v))
+        ++node;
+      else if (node < int64_t(nodes))
+        sets[node].push_back(v);
+    }
+  ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), {x.dim(0), n}));
+  for (int64_t r = 0; r < x.dim(0); ++r) {
+    std::vector<double> sum(n, 0);
+    std::vector<int64_t> hits(n, 0);
+    for (int64_t root : roots) {
+      int64_t at = root;
+      bool leaf = false;
+      for (size_t guard = 0; !leaf; ++guard) {
+        if (guard > nodes || at < 0 || at >= int64_t(nodes) || features[at] < 0 || features[at] >= x.dim(1))
+          return invalid(ctx, "the tree leads out of its arrays");
+        double v = x.floatAt(r * x.dim(1) + features[at]), s = splits->floatAt(at);
+        bool yes = false;
+        switch (modes->intAt(at)) {
+        case 0:
+          yes = v <= s;
+          break;
+        case 1:
+          yes = v < s;
+          break;
+        case 2:
+          yes = v >= s;
+          break;
+        case 3:
+          yes = v > s;
+          break;
+        case 4:
+          yes = v == s;
+          break;
+        case 5:
+          yes = v != s;
+          break;
+        default:
+          yes = llvm::is_contained(sets[at], v);
+        }
+        if (std::isnan(v) && size_t(at) < missing.size() && missing[at])
+          yes = true;
+        leaf = yes ? trueLeafs[at] : falseLeafs[at];
+        at = yes ? trueIds[at] : falseIds[at];
+      }
+      if (at < 0 || at >= weights->size() || size_t(at) >= targets.size() || targets[at] < 0 || targets[at] >= n)
+        return invalid(ctx, "a leaf is out of range");
+      double w = weights->floatAt(at);
+      int64_t t = targets[at];
+      sum[t] = aggregate < 2 || !hits[t] ? sum[t] + w : aggregate == 2 ? std::min(sum[t], w) : std::max(sum[t], w);
+      ++hits[t];
+    }
+    for (int64_t t = 0; t < n; ++t) {
+      double v = aggregate == 0 ? sum[t] / double(std::max<size_t>(1, roots.size())) : sum[t];
+      dispatchFloat(y.type(), [&](auto tag) { y.mutableData<typename decltype(tag)::type>()[r * n + t] = v; });
+    }
+  }
+  ctx.set(0, std::move(y));
+  return absl::OkStatus();
+}
+static void inferTreeEnsemble(InferContext &ctx) {
+  Dim rows = ctx.isRanked(0) && ctx.rank(0) == 2 ? ctx.shape(0)[0] : ctx.freshDim();
+  ctx.setTensor(0, elementOr(ctx, 0), {rows, ctx.constantDim(ctx.getInt("n_targets"))});
+}
+ONNXOPT_DEFINE_ML_OP(TreeEnsemble) { op.since(5, {.infer = inferTreeEnsemble, .eval = evalTreeEnsemble}); }

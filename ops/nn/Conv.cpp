@@ -100,8 +100,9 @@ void inferConvFrom(InferContext &ctx, unsigned xi, unsigned wi, ElementType e) {
   if (rank < 3)
     return ctx.fail("the input has rank " + std::to_string(rank) + ", at least 3 is needed");
   int64_t groups = ctx.getInt("group", 1);
-  std::vector<int64_t> k = ctx.getInts("kernel_shape");
-  Dims kernel(k.begin(), k.end());
+  llvm::SmallVector<Dim, 4> kernel;
+  for (int64_t k : ctx.getInts("kernel_shape"))
+    kernel.push_back(ctx.constantDim(k));
   Dim out;
   if (ctx.isRanked(wi)) {
     llvm::ArrayRef<Dim> w = ctx.shape(wi);
@@ -113,15 +114,13 @@ void inferConvFrom(InferContext &ctx, unsigned xi, unsigned wi, ElementType e) {
                        "channels of input and weight differ");
     if (out.isConstant() && groups > 0 && out.constant() % groups)
       ctx.fail("group does not divide the number of output channels");
-    Dims fromWeight;
-    for (Dim d : w.drop_front(2))
-      if (d.isConstant())
-        fromWeight.push_back(d.constant());
-    if (fromWeight.size() == rank - 2) {
-      if (!kernel.empty() && kernel != fromWeight)
-        ctx.fail("kernel_shape differs from the weight's sizes");
-      kernel = fromWeight;
-    }
+    llvm::ArrayRef<Dim> fromWeight = w.drop_front(2);
+    if (!kernel.empty() && kernel.size() != fromWeight.size())
+      return ctx.fail("kernel_shape does not match the weight's rank");
+    for (size_t i = 0; i < kernel.size(); ++i)
+      ctx.requireEqual(kernel[i], fromWeight[i], "kernel_shape differs from the weight's sizes");
+    if (kernel.empty())
+      kernel.assign(fromWeight.begin(), fromWeight.end());
   }
   llvm::SmallVector<Dim, 5> dims{ctx.shape(xi)[0], out ? out : ctx.freshDim()};
   llvm::SmallVector<Dim, 4> spatial;

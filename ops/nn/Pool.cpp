@@ -86,7 +86,10 @@ void inferPool(InferContext &ctx) {
     return ctx.fail("the input has rank " + std::to_string(ctx.rank(0)) + ", at least 3 is needed");
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], ctx.shape(0)[1]};
   llvm::SmallVector<Dim, 4> spatial;
-  if (!nn::inferOutput(ctx, ctx.shape(0).drop_front(2), kernel, spatial))
+  llvm::SmallVector<Dim, 4> window;
+  for (int64_t k : kernel)
+    window.push_back(ctx.constantDim(k));
+  if (!nn::inferOutput(ctx, ctx.shape(0).drop_front(2), window, spatial))
     return;
   out.append(spatial.begin(), spatial.end());
   ctx.setTensor(0, e, out);

@@ -302,13 +302,19 @@ void inferFrom(InferContext &ctx, int scalesAt, int sizesAt, llvm::ArrayRef<floa
     double s = scales[i];
     if (in.isConstant())
       out[*n] = d.constant(int64_t(std::floor(double(in.constant()) * s)));
-    else if (in && s == std::floor(s) && s < 1e6)
-      out[*n] = d.mul(in, d.constant(int64_t(s)));
-    else if (double inverse = 1 / s; in && inverse == std::floor(inverse) && inverse < 1e6)
-      out[*n] = d.floorDiv(in, d.constant(int64_t(inverse)));
-    else if (double twice = s * 1024; in && twice == std::floor(twice) && twice < 1e9) // a binary fraction
-      out[*n] = d.floorDiv(d.mul(in, d.constant(int64_t(twice))), d.constant(1024));
-    else
+    else if (int exponent = 0; in && s > 0 && s < 1e6) {
+      // A float32 is a whole number over a power of two, so floor(in * s) is a quotient of whole numbers.
+      auto mantissa = int64_t(std::ldexp(std::frexp(s, &exponent), 24));
+      int shift = 24 - exponent;
+      while (shift > 0 && mantissa % 2 == 0) {
+        mantissa /= 2;
+        --shift;
+      }
+      if (shift >= 0 && shift <= 40)
+        out[*n] = d.floorDiv(d.mul(in, d.constant(mantissa)), d.constant(int64_t(1) << shift));
+      else
+        out[*n] = ctx.freshDim();
+    } else
       out[*n] = ctx.freshDim();
   }
   ctx.setTensor(0, e, out);

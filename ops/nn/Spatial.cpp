@@ -36,7 +36,9 @@ template <typename T> struct GridReader {
       if (mode == 1)
         i = std::clamp<int64_t>(i, 0, n - 1);
       else if (mode == 2)
-        i = std::clamp<int64_t>(int64_t(std::nearbyint(reflect(double(i), corners ? 0 : -0.5, corners ? double(n - 1) : double(n) - 0.5))), 0, n - 1);
+        i = std::clamp<int64_t>(
+            int64_t(std::nearbyint(reflect(double(i), corners ? 0 : -0.5, corners ? double(n - 1) : double(n) - 0.5))),
+            0, n - 1);
       else if (i < 0 || i >= n)
         return 0;
       offset = offset * n + i;
@@ -60,7 +62,8 @@ void cubicWeights(double t, double w[4]) {
 static absl::Status evalGridSample(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
   Tensor grid = toDouble(ctx.in(1));
-  if (x.rank() < 3 || grid.rank() != x.rank() || grid.dim(grid.rank() - 1) != int64_t(x.rank()) - 2 || grid.dim(0) != x.dim(0))
+  if (x.rank() < 3 || grid.rank() != x.rank() || grid.dim(grid.rank() - 1) != int64_t(x.rank()) - 2 ||
+      grid.dim(0) != x.dim(0))
     return invalid(ctx, "input and grid do not fit");
   size_t n = x.rank() - 2;
   std::string mode = ctx.getString("mode", "linear"), padding = ctx.getString("padding_mode", "zeros");
@@ -191,7 +194,8 @@ static void inferAffineGrid(InferContext &ctx) {
     for (size_t i = 2; i < v->elements.size(); ++i)
       out.push_back(v->elements[i]);
     out.push_back(ctx.constantDim(int64_t(v->elements.size()) - 2));
-  } else if (ctx.isRanked(1) && ctx.rank(1) == 1 && ctx.shape(1)[0].isConstant() && ctx.shape(1)[0].constant() >= 4 && ctx.shape(1)[0].constant() <= 5) {
+  } else if (ctx.isRanked(1) && ctx.rank(1) == 1 && ctx.shape(1)[0].isConstant() && ctx.shape(1)[0].constant() >= 4 &&
+             ctx.shape(1)[0].constant() <= 5) {
     int64_t n = ctx.shape(1)[0].constant() - 2;
     out.push_back(ctx.isRanked(0) && ctx.rank(0) == 3 ? ctx.shape(0)[0] : ctx.freshDim());
     for (int64_t i = 0; i < n; ++i)
@@ -218,13 +222,15 @@ static absl::Status evalCol2Im(EvalContext &ctx) {
     v.resize(count, fill);
     return v;
   };
-  std::vector<int64_t> strides = ints("strides", 1, n), dilations = ints("dilations", 1, n), pads = ints("pads", 0, 2 * n);
+  std::vector<int64_t> strides = ints("strides", 1, n), dilations = ints("dilations", 1, n),
+                       pads = ints("pads", 0, 2 * n);
   int64_t taps = 1, plane = 1, windows = 1;
   Dims counts;
   for (size_t i = 0; i < n; ++i) {
     taps *= block[i];
     plane *= image[i];
-    counts.push_back((image[i] + pads[i] + pads[i + n] - dilations[i] * (block[i] - 1) - 1) / std::max<int64_t>(1, strides[i]) + 1);
+    counts.push_back(
+        (image[i] + pads[i] + pads[i + n] - dilations[i] * (block[i] - 1) - 1) / std::max<int64_t>(1, strides[i]) + 1);
     windows *= counts.back();
   }
   if (block.size() != n || x.rank() != 3 || taps <= 0 || x.dim(1) % taps || x.dim(2) != windows)
@@ -281,13 +287,15 @@ ONNXOPT_DEFINE_OP(Col2Im) { op.since(18, {.infer = inferCol2Im, .eval = evalCol2
 static absl::Status evalDeformConv(EvalContext &ctx) {
   const Tensor &x = ctx.in(0), &w = ctx.in(1), &offset = ctx.in(2);
   int64_t groups = ctx.getInt("group", 1), og = ctx.getInt("offset_group", 1);
-  if (x.rank() != 4 || w.rank() != 4 || groups <= 0 || og <= 0 || x.dim(1) != w.dim(1) * groups || w.dim(0) % groups || x.dim(1) % og)
+  if (x.rank() != 4 || w.rank() != 4 || groups <= 0 || og <= 0 || x.dim(1) != w.dim(1) * groups || w.dim(0) % groups ||
+      x.dim(1) % og)
     return invalid(ctx, "only two spatial dimensions with fitting channels");
   std::string why;
   auto win = nn::resolve(ctx, x.dims().drop_front(2), w.dims().drop_front(2), why);
   if (!win)
     return invalid(ctx, why);
-  int64_t C = x.dim(1), H = x.dim(2), W = x.dim(3), KH = win->kernel[0], KW = win->kernel[1], OH = win->output[0], OW = win->output[1];
+  int64_t C = x.dim(1), H = x.dim(2), W = x.dim(3), KH = win->kernel[0], KW = win->kernel[1], OH = win->output[0],
+          OW = win->output[1];
   if (offset.size() != x.dim(0) * og * KH * KW * 2 * OH * OW)
     return invalid(ctx, "the offset does not fit");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), {x.dim(0), w.dim(0), OH, OW}));
@@ -322,7 +330,8 @@ static absl::Status evalDeformConv(EvalContext &ctx) {
                       };
                       double py = double(oy * win->strides[0] - win->padBegin[0] + ky * win->dilations[0]) + off(0);
                       double px = double(ox * win->strides[1] - win->padBegin[1] + kx * win->dilations[1]) + off(1);
-                      double mask = ctx.has(4) ? ctx.in(4).floatAt(((b * og + g) * KH * KW + k) * OH * OW + oy * OW + ox) : 1;
+                      double mask =
+                          ctx.has(4) ? ctx.in(4).floatAt(((b * og + g) * KH * KW + k) * OH * OW + oy * OW + ox) : 1;
                       acc += mask * sample(b, c, py, px) * w.template data<T>()[(m * w.dim(1) + ci) * KH * KW + k];
                     }
                 }
@@ -337,14 +346,7 @@ static void inferDeformConv(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
   if (!ctx.isRanked(0) || !ctx.isRanked(1) || ctx.rank(0) < 3 || ctx.rank(1) != ctx.rank(0))
     return ctx.setUnranked(0, e);
-  Dims kernel;
-  for (Dim d : ctx.shape(1).drop_front(2))
-    if (d.isConstant())
-      kernel.push_back(d.constant());
-  if (kernel.size() != ctx.rank(0) - 2) {
-    std::vector<int64_t> k = ctx.getInts("kernel_shape");
-    kernel.assign(k.begin(), k.end());
-  }
+  llvm::ArrayRef<Dim> kernel = ctx.shape(1).drop_front(2);
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], ctx.shape(1)[0]};
   llvm::SmallVector<Dim, 4> spatial;
   if (!nn::inferOutput(ctx, ctx.shape(0).drop_front(2), kernel, spatial))

@@ -59,7 +59,7 @@ std::optional<Windows> resolve(const NodeView &node, llvm::ArrayRef<int64_t> inp
   return w;
 }
 
-bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<int64_t> kernel,
+bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<Dim> kernel,
                  llvm::SmallVectorImpl<Dim> &out) {
   size_t n = input.size();
   std::vector<int64_t> strides = ctx.getInts("strides"), dilations = ctx.getInts("dilations"),
@@ -76,18 +76,18 @@ bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<in
   }
   for (size_t i = 0; i < n; ++i) {
     bool same = autoPad.rfind("SAME", 0) == 0;
-    if (kernel.empty() && !same) {
+    if ((kernel.empty() || !kernel[i]) && !same) {
       out.push_back(ctx.freshDim());
       continue;
     }
     rules::Window w;
-    w.kernel = kernel.empty() ? 1 : kernel[i];
+    w.kernel = kernel.empty() ? Dim() : kernel[i];
     w.stride = strides.empty() ? 1 : strides[i];
     w.dilation = dilations.empty() ? 1 : dilations[i];
     w.padBegin = pads.empty() ? 0 : pads[i];
     w.padEnd = pads.empty() ? 0 : pads[i + n];
     w.ceil = ctx.getInt("ceil_mode");
-    if (w.stride <= 0 || w.dilation <= 0 || w.kernel <= 0) {
+    if (w.stride <= 0 || w.dilation <= 0 || (w.kernel && ctx.dims().range(w.kernel).hi <= 0)) {
       ctx.fail("strides, dilations and kernel sizes must be positive");
       return false;
     }

@@ -14,7 +14,7 @@ struct Windows {
 std::optional<Windows> resolve(const NodeView &node, llvm::ArrayRef<int64_t> input, llvm::ArrayRef<int64_t> kernel,
                                std::string &why);
 /// The symbolic output sizes; checks attribute lengths. `kernel` is empty when unknown.
-bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<int64_t> kernel,
+bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<Dim> kernel,
                  llvm::SmallVectorImpl<Dim> &out);
 
 } // namespace onnxopt::nn

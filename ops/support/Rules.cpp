@@ -129,9 +129,11 @@ Dim windowOutput(DimContext &dims, Dim input, const Window &w, llvm::StringRef a
   Dim stride = dims.constant(w.stride);
   if (autoPad == "SAME_UPPER" || autoPad == "SAME_LOWER")
     return dims.ceilDiv(input, stride);
-  int64_t extent = (w.kernel - 1) * w.dilation + 1;
   int64_t begin = autoPad == "VALID" ? 0 : w.padBegin, end = autoPad == "VALID" ? 0 : w.padEnd;
-  Dim room = dims.add(input, dims.constant(begin + end - extent));
+  // The window covers (kernel - 1) * dilation + 1 places.
+  Dim kernel = w.kernel ? w.kernel : dims.constant(1);
+  Dim extent = dims.add(dims.mul(dims.sub(kernel, dims.constant(1)), dims.constant(w.dilation)), dims.constant(1));
+  Dim room = dims.sub(dims.add(input, dims.constant(begin + end)), extent);
   Dim one = dims.constant(1);
   if (!w.ceil || autoPad == "VALID")
     return dims.add(dims.floorDiv(room, stride), one);

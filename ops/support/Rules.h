@@ -38,7 +38,8 @@ std::optional<llvm::SmallVector<int64_t, 8>> axes(InferContext &ctx, unsigned op
 
 /// Output sizes of a sliding window (Conv, pooling), one spatial dimension.
 struct Window {
-  int64_t kernel = 1, stride = 1, dilation = 1, padBegin = 0, padEnd = 0;
+  Dim kernel; ///< null: 1
+  int64_t stride = 1, dilation = 1, padBegin = 0, padEnd = 0;
   bool ceil = false;
 };
 Dim windowOutput(DimContext &dims, Dim input, const Window &w, llvm::StringRef autoPad);
