@@ -3,6 +3,8 @@
 
 #include "onnxopt/ops/Evaluate.h"
 
+#include <cmath>
+
 namespace onnxopt {
 
 Type refine(DimContext &dims, const Type &inferred, const Type &declared, bool &contradicts) {
@@ -129,6 +131,20 @@ public:
       for (int64_t x : t.ints())
         v.elements.push_back(context_.dims().constant(x));
       f.value = std::move(v);
+    }
+    if ((t.type() == ElementType::Float || t.type() == ElementType::Double) && t.rank() <= 1 && t.size() <= 64) {
+      // Whole floats take part in arithmetic on sizes.
+      SymTensor v;
+      v.dims.assign(t.dims().begin(), t.dims().end());
+      bool whole = true;
+      for (int64_t i = 0; i < t.size() && whole; ++i) {
+        double x = t.floatAt(i);
+        whole = x == std::floor(x) && std::fabs(x) < (1 << 24) && !(x == 0 && std::signbit(x));
+        if (whole)
+          v.elements.push_back(context_.dims().constant(int64_t(x)));
+      }
+      if (whole)
+        f.value = std::move(v);
     }
     f.constant = std::move(t);
   }

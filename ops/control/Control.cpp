@@ -270,6 +270,7 @@ static void inferLoop(InferContext &ctx) {
     Facts inputs(2);
     inputs[0].type = Type::tensor(ElementType::Int64, {});
     inputs[1].type = Type::tensor(ElementType::Bool, {});
+    inputs[1].value = SymTensor::scalar(ctx.constantDim(1)); // the body only runs while the condition holds
     inputs.append(state.begin(), state.end());
     outputs.clear();
     if (!ctx.inferRegion(*body, inputs, outputs))

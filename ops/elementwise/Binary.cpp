@@ -163,6 +163,12 @@ static void inferDiv(InferContext &ctx) {
     if (ctx.dims().range(b).lo > 0 || ctx.dims().range(b).hi < 0)
       if (auto q = ctx.dims().exactDiv(a, b))
         return *q;
+    // Towards zero: the positive and the negative part by themselves.
+    if (b.isConstant() && b.constant() > 0) {
+      DimContext &d = ctx.dims();
+      Dim zero = d.constant(0), negative = d.mul(a, d.constant(-1));
+      return d.sub(d.floorDiv(d.max(a, zero), b), d.floorDiv(d.max(negative, zero), b));
+    }
     return Dim();
   });
 }

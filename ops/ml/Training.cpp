@@ -9,8 +9,8 @@ using namespace onnxopt::kernels;
 
 namespace {
 
-/// Operands are a rate, a step count and `groups` lists of n tensors each: parameters, gradients and states. Results are
-/// the new parameters and states. `step(x, g, states)` works on one element, in double.
+/// Operands are a rate, a step count and `groups` lists of n tensors each: parameters, gradients and states. Results
+/// are the new parameters and states. `step(x, g, states)` works on one element, in double.
 template <typename F> absl::Status update(EvalContext &ctx, unsigned states, F step) {
   unsigned lists = 2 + states;
   if (ctx.numOperands() < 2 + lists || (ctx.numOperands() - 2) % lists)
@@ -77,7 +77,8 @@ static absl::Status evalAdagrad(EvalContext &ctx) {
 ONNXOPT_DEFINE_TRAINING_OP(Adagrad) { op.since(1, {.infer = inferUpdate<1>, .eval = evalAdagrad}); }
 
 static absl::Status evalAdam(EvalContext &ctx) {
-  double rate = ctx.in(0).floatAt(0), alpha = ctx.getFloat("alpha"), beta = ctx.getFloat("beta"), epsilon = ctx.getFloat("epsilon");
+  double rate = ctx.in(0).floatAt(0), alpha = ctx.getFloat("alpha"), beta = ctx.getFloat("beta"),
+         epsilon = ctx.getFloat("epsilon");
   double norm = ctx.getFloat("norm_coefficient"), post = ctx.getFloat("norm_coefficient_post");
   int64_t t = ctx.in(1).intAt(0);
   if (t > 0)

@@ -34,7 +34,8 @@ static absl::Status evalFlexAttention(EvalContext &ctx) {
         for (int64_t j = 0; j < S; ++j) {
           double dot = 0;
           for (int64_t d = 0; d < E; ++d)
-            dot += q.floatAt(((b * H + h) * L + i) * E + d) * root * k.floatAt(((b * k.dim(1) + h / repeat) * S + j) * E + d) * root;
+            dot += q.floatAt(((b * H + h) * L + i) * E + d) * root *
+                   k.floatAt(((b * k.dim(1) + h / repeat) * S + j) * E + d) * root;
           scores.mutableData<double>()[((b * H + h) * L + i) * S + j] = dot;
         }
   auto modify = [&](llvm::StringRef body, Tensor &t) -> absl::Status {
@@ -68,7 +69,8 @@ static absl::Status evalFlexAttention(EvalContext &ctx) {
         for (int64_t j = 0; j < S; ++j) {
           double w = scores.data<double>()[((b * H + h) * L + i) * S + j];
           for (int64_t d = 0; d < DV; ++d)
-            y.mutableData<double>()[((b * H + h) * L + i) * DV + d] += w * v.floatAt(((b * v.dim(1) + h / repeat) * S + j) * DV + d);
+            y.mutableData<double>()[((b * H + h) * L + i) * DV + d] +=
+                w * v.floatAt(((b * v.dim(1) + h / repeat) * S + j) * DV + d);
         }
   ctx.set(0, as(y, v.type()));
   return absl::OkStatus();

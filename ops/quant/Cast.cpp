@@ -180,7 +180,8 @@ static void castTo(InferContext &ctx, ElementType to) {
   const SymTensor *v = ctx.value(0);
   if (!v)
     return;
-  if (to == ElementType::Int64 || to == ElementType::Int32) {
+  // Sizes stay whole numbers as floats.
+  if (to == ElementType::Int64 || to == ElementType::Int32 || to == ElementType::Float || to == ElementType::Double) {
     ctx.setValue(0, *v);
   } else if (to == ElementType::Bool) {
     SymTensor r{v->dims, {}};
