@@ -9,7 +9,7 @@ namespace {
 /// Operand types only: enough to learn the element types of results.
 class TypeContext : public InferContext {
 public:
-  TypeContext(EvalContext &eval) : InferContext(eval.node(), eval.node().graph()->context()), eval_(eval) {
+  explicit TypeContext(EvalContext &eval) : InferContext(eval.node(), eval.node().graph()->context()) {
     results.resize(node_.numResults());
     for (unsigned i = 0; i < eval.numOperands(); ++i) {
       Type t;
@@ -27,7 +27,6 @@ public:
   bool inferRegion(Graph &, llvm::ArrayRef<Fact>, llvm::SmallVectorImpl<Fact> &) override { return false; }
 
 private:
-  EvalContext &eval_;
   llvm::SmallVector<Type, 6> types_;
 };
 

@@ -9,8 +9,8 @@ namespace {
 /// Local rewrites, each exact bit for bit. They look at facts proved by shape inference, never at declarations.
 class Canonicalizer {
 public:
-  Canonicalizer(Context &context, Rewriter &rewriter, Inference &inference, PassContext &ctx)
-      : context_(context), rewriter_(rewriter), inference_(inference), ctx_(ctx) {}
+  Canonicalizer(Context &context, Rewriter &rewriter, PassContext &ctx)
+      : context_(context), rewriter_(rewriter), ctx_(ctx) {}
 
   void visit(Graph &g) {
     for (auto it = g.nodes().begin(); it != g.nodes().end();) {
@@ -48,7 +48,7 @@ private:
     return true;
   }
   Type inferred(const Value *v) {
-    const ValueFact *f = inference_.fact(v);
+    const ValueFact *f = ctx_.inference().fact(v);
     return f ? f->type : Type();
   }
   DimContext &dims() { return context_.dims(); }
@@ -84,7 +84,6 @@ private:
 
   Context &context_;
   Rewriter &rewriter_;
-  Inference &inference_;
   PassContext &ctx_;
 };
 
@@ -171,7 +170,7 @@ bool Canonicalizer::constantShape(Node &n) {
   NodeView view(n);
   if (n.numOperands() != 2 || constantOf(n.operand(1)) || view.getInt("allowzero"))
     return false;
-  const ValueFact *shape = inference_.fact(n.operand(1));
+  const ValueFact *shape = ctx_.inference().fact(n.operand(1));
   Type in = inferred(n.operand(0)), out = inferred(n.result());
   if (!shape || !shape->value || !in.ranked || !out.ranked || shape->value->elements.size() != out.rank())
     return false;
@@ -275,8 +274,6 @@ void Canonicalizer::visitNode(Node &n) {
     return n.operand(at) && n.operand(1 - at) && isSplat(n.operand(at), value) &&
            sameType(n.operand(1 - at), n.result());
   };
-  Type t = inferred(n.result());
-  bool whole = t.isTensor() && isInteger(t.element);
   if (is(n, "Mul")) {
     if (unit(1, 1))
       return bypass(n, "multiplication by 1");
@@ -290,6 +287,8 @@ void Canonicalizer::visitNode(Node &n) {
   if (is(n, "Sub") && unit(1, 0))
     return bypass(n, "subtraction of 0");
   if (is(n, "Add")) {
+    Type t = inferred(n.result());
+    bool whole = t.isTensor() && isInteger(t.element);
     for (unsigned at : {1u, 0u})
       if (unit(at, -0.0) || (whole && unit(at, 0)))
         return bypass(n, "addition of nothing", 1 - at);
@@ -305,7 +304,7 @@ class Canonicalize : public Pass {
 public:
   absl::StatusOr<bool> run(Model &model, PassContext &ctx) override {
     Rewriter rewriter(model.context());
-    Canonicalizer c(model.context(), rewriter, ctx.inference(), ctx);
+    Canonicalizer c(model.context(), rewriter, ctx);
     c.visit(model.graph());
     for (auto &f : model.functions())
       c.visit(*f->graph);

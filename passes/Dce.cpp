@@ -23,7 +23,7 @@ public:
         }
         for (Graph *r : n.regions())
           sweep(*r);
-        removed += dropTrailing(n, rewriter);
+        dropTrailing(n, rewriter);
       }
     };
     sweep(model.graph());
@@ -39,21 +39,18 @@ public:
 
 private:
   /// Optional results at the end that nothing reads need not be computed.
-  static uint64_t dropTrailing(Node &n, Rewriter &rewriter) {
+  static void dropTrailing(Node &n, Rewriter &rewriter) {
     if (n.callee() || !n.regions().empty() || !factsOf(n))
-      return 0;
+      return;
     NodeView view(n);
     schema::Schema s = view.schema();
-    uint64_t dropped = 0;
     while (s && n.numResults() > unsigned(std::max(1, s.minOutputs())) && !n.result(n.numResults() - 1)->hasUses()) {
       const schema::Formal *f = s.output(n.numResults() - 1);
       if (!f || f->kind() != schema::FormalOption::Optional || n.is("BatchNormalization"))
         break;
       n.dropLastResult();
       rewriter.markChanged();
-      ++dropped;
     }
-    return 0;
   }
 
   static uint64_t dropFunctions(Model &model) {

@@ -269,21 +269,21 @@ void ModelVerifier::call(Node &n) {
 }
 
 void ModelVerifier::node(Node &n) {
-  std::string path = pathOf(n);
+  auto path = [&] { return pathOf(n); }; // only for findings
   Function *owner = n.graph()->function();
   for (const Attribute &a : n.attributes()) {
     if (a.name.empty())
-      error("ONNX-ATTR-005", path, "an attribute has no name");
+      error("ONNX-ATTR-005", path(), "an attribute has no name");
     if (!a.refName.empty()) {
       if (!owner) {
-        error("ONNX-ATTR-007", path,
+        error("ONNX-ATTR-007", path(),
               "attribute '" + a.name.str() + "' refers to '" + a.refName + "' outside a function");
       } else {
         bool known = llvm::is_contained(owner->attributeNames, a.refName);
         for (const Attribute &d : owner->attributeDefaults)
           known |= d.name == a.refName;
         if (!known)
-          error("ONNX-ATTR-007", path,
+          error("ONNX-ATTR-007", path(),
                 "attribute '" + a.name.str() + "' refers to '" + a.refName + "', which the function does not declare");
       }
       continue;
@@ -300,18 +300,19 @@ void ModelVerifier::node(Node &n) {
                                                                             },
                                                                             a.value));
     if (empty)
-      error("ONNX-ATTR-005", path, "attribute '" + a.name.str() + "' has no value of its type " + nameOf(a.type).str());
+      error("ONNX-ATTR-005", path(),
+            "attribute '" + a.name.str() + "' has no value of its type " + nameOf(a.type).str());
   }
   if (n.callee())
     return call(n);
   int64_t version = opsetVersion(n);
   if (!version && !(n.domain().empty() && model_.irVersion.value_or(0) < 3)) {
-    error("ONNX-OP-006", path, "domain '" + n.domain().str() + "' is not imported");
+    error("ONNX-OP-006", path(), "domain '" + n.domain().str() + "' is not imported");
     return;
   }
   bool hasFunctions = llvm::any_of(model_.functions(), [&](const auto &f) { return f->domain == n.domain(); });
   if (hasFunctions && !schema::knowsDomain(n.domain())) {
-    error("ONNX-OP-001", path,
+    error("ONNX-OP-001", path(),
           "domain '" + n.domain().str() + "' has functions, but none named '" + n.opType().str() + "'");
     return;
   }
@@ -320,19 +321,19 @@ void ModelVerifier::node(Node &n) {
   schema::Schema s = schema::lookup(n.domain(), n.opType(), version ? version : 1);
   if (!s) {
     bool microsoft = n.domain() == "com.microsoft"; // other runtimes register more there
-    report(microsoft ? Severity::Warning : Severity::Error, "ONNX-OP-001", path,
+    report(microsoft ? Severity::Warning : Severity::Error, "ONNX-OP-001", path(),
            "no operator '" + n.opType().str() + "' in version " + std::to_string(version) + " of domain '" +
                n.domain().str() + "'");
     return;
   }
   if (s.deprecated())
-    error("ONNX-OP-002", path, "'" + n.opType().str() + "' is deprecated in version " + std::to_string(version));
+    error("ONNX-OP-002", path(), "'" + n.opType().str() + "' is deprecated in version " + std::to_string(version));
   int operands = n.numOperands(), results = n.numResults();
   int given = operands;
   while (given && !n.operand(given - 1))
     --given;
   if (given < s.minInputs() || operands > s.maxInputs())
-    error("ONNX-OP-003", path,
+    error("ONNX-OP-003", path(),
           std::to_string(operands) + " operands, " +
               (s.minInputs() == s.maxInputs()
                    ? std::to_string(s.minInputs())
@@ -340,20 +341,20 @@ void ModelVerifier::node(Node &n) {
                          (s.maxInputs() > 1000 ? "any number" : std::to_string(s.maxInputs()))) +
               " expected");
   if (results < s.minOutputs() || results > s.maxOutputs())
-    error("ONNX-OP-004", path,
+    error("ONNX-OP-004", path(),
           std::to_string(results) + " results, between " + std::to_string(s.minOutputs()) + " and " +
               (s.maxOutputs() > 1000 ? "any number" : std::to_string(s.maxOutputs())) + " expected");
   for (int i = 0; i < operands; ++i) {
     const schema::Formal *f = s.input(i);
     if (f && f->kind() == schema::FormalOption::Single && !n.operand(i))
-      error("ONNX-OP-005", path, std::string("operand ") + std::to_string(i) + " ('" + f->name + "') is required");
+      error("ONNX-OP-005", path(), std::string("operand ") + std::to_string(i) + " ('" + f->name + "') is required");
   }
   for (int i = 0; i < results; ++i) {
     const schema::Formal *f = s.output(i);
     if (f && f->kind() == schema::FormalOption::Single && n.result(i)->name().empty() && !n.result(i)->hasUses() &&
         n.result(i)->fromFile == false && model_.source)
       if (i < s.minOutputs())
-        error("ONNX-OP-005", path, std::string("result ") + std::to_string(i) + " ('" + f->name + "') needs a name");
+        error("ONNX-OP-005", path(), std::string("result ") + std::to_string(i) + " ('" + f->name + "') needs a name");
   }
   if (n.is("If"))
     for (Graph *g : n.regions())
@@ -364,35 +365,35 @@ void ModelVerifier::node(Node &n) {
 }
 
 void ModelVerifier::attributes(Node &n, schema::Schema s) {
-  std::string path = pathOf(n);
+  auto path = [&] { return pathOf(n); }; // only for findings
   for (const Attribute &a : n.attributes()) {
     const schema::AttributeSpec *spec = s.attribute(a.name);
     if (!spec) {
       // Names that begin so are for internal use of runtimes.
       if (!a.name.starts_with("__") && n.domain() != "com.microsoft")
-        error("ONNX-ATTR-002", path, "'" + n.opType().str() + "' has no attribute '" + a.name.str() + "'");
+        error("ONNX-ATTR-002", path(), "'" + n.opType().str() + "' has no attribute '" + a.name.str() + "'");
       continue;
     }
     if (a.type != AttributeType::Undefined && int(a.type) != spec->type)
-      error("ONNX-ATTR-003", path,
+      error("ONNX-ATTR-003", path(),
             "attribute '" + a.name.str() + "' is " + nameOf(a.type).str() + ", " +
                 nameOf(static_cast<AttributeType>(spec->type)).str() + " expected");
     if (a.name == "auto_pad" && a.type == AttributeType::String && a.refName.empty() &&
         std::holds_alternative<std::string>(a.value)) {
       llvm::StringRef v = a.asString();
       if (v != "NOTSET" && v != "VALID" && v != "SAME_UPPER" && v != "SAME_LOWER")
-        error("ONNX-ATTR-006", path, "auto_pad '" + v.str() + "' is unknown");
+        error("ONNX-ATTR-006", path(), "auto_pad '" + v.str() + "' is unknown");
     }
   }
   for (const schema::AttributeSpec &spec : s.attributes())
     if (spec.required && !n.attribute(spec.name))
-      error("ONNX-ATTR-004", path, std::string("attribute '") + spec.name + "' is required");
+      error("ONNX-ATTR-004", path(), std::string("attribute '") + spec.name + "' is required");
   if (n.is("Constant")) {
     size_t values = 0;
     for (const Attribute &a : n.attributes())
       values += a.name == "value" || a.name.starts_with("value_") || a.name == "sparse_value";
     if (values != 1)
-      error("ONNX-ATTR-005", path, "a Constant needs exactly one value, it has " + std::to_string(values));
+      error("ONNX-ATTR-005", path(), "a Constant needs exactly one value, it has " + std::to_string(values));
   }
 }
 

@@ -13,10 +13,6 @@ const Table *const *tables() {
   return all;
 }
 
-bool sameDomain(llvm::StringRef domain, const char *known) {
-  return domain == known || (domain == "ai.onnx" && known[0] == 0);
-}
-
 } // namespace
 
 const AttributeSpec *Schema::attribute(llvm::StringRef name) const {
@@ -64,12 +60,24 @@ Schema lookup(llvm::StringRef domain, llvm::StringRef name, int64_t version) {
 bool knowsDomain(llvm::StringRef domain) { return latestVersion(domain) > 0; }
 
 int64_t latestVersion(llvm::StringRef domain) {
-  int64_t latest = 0;
-  for (const Table *const *t = tables(); *t; ++t)
-    for (size_t i = 0; i < (*t)->numRecords; ++i)
-      if (sameDomain(domain, (*t)->records[i].domain))
-        latest = std::max<int64_t>(latest, (*t)->records[i].sinceVersion);
-  return latest;
+  // The tables are constant; the few domains in them are found once.
+  static const std::vector<std::pair<llvm::StringRef, int64_t>> latest = [] {
+    std::vector<std::pair<llvm::StringRef, int64_t>> found;
+    for (const Table *const *t = tables(); *t; ++t)
+      for (size_t i = 0; i < (*t)->numRecords; ++i) {
+        llvm::StringRef name = (*t)->records[i].domain;
+        if (found.empty() || found.back().first != name)
+          found.push_back({name, 0});
+        found.back().second = std::max<int64_t>(found.back().second, (*t)->records[i].sinceVersion);
+      }
+    return found;
+  }();
+  if (domain == "ai.onnx")
+    domain = "";
+  for (const auto &[name, version] : latest)
+    if (name == domain)
+      return version;
+  return 0;
 }
 
 void forEach(llvm::function_ref<void(Schema)> visit) {

@@ -59,7 +59,7 @@ int64_t floorDivide(int64_t a, int64_t b) {
 TEST(Dim, Fuzz) {
   std::mt19937 random(1);
   unsigned evaluations = 0;
-  for (int round = 0; evaluations < 1000000; ++round) {
+  while (evaluations < 1000000) {
     DimContext c;
     std::vector<Dim> pool = {c.symbol("", "A"), c.symbol("", "B"), c.symbol("", "C")};
     std::vector<std::function<std::optional<int64_t>(const int64_t *)>> meaning;
