@@ -6,6 +6,9 @@ set(ONNXOPT_WARNINGS -Wall -Wextra -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-u
 if(ONNXOPT_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)
+    add_compile_options(-fsanitize=fuzzer-no-link) # coverage for test/fuzz
+  endif()
   # LLVM's archive was built without: container annotations would not match.
   add_compile_definitions(_GLIBCXX_SANITIZE_VECTOR=0)
 endif()

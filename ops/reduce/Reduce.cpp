@@ -159,7 +159,7 @@ static absl::Status evalReduceMean(EvalContext &ctx) {
     if constexpr (std::is_floating_point_v<A>)
       return a / A(n);
     else
-      return n ? A(std::trunc(double(a) / double(n))) : A(0);
+      return n == 0 ? A(0) : std::is_signed_v<A> ? A(int64_t(a) / n) : A(uint64_t(a) / uint64_t(n));
   });
 }
 ONNXOPT_DEFINE_OP(ReduceMean) { op.since(1, reduction(evalReduceMean)); }
