@@ -1,6 +1,8 @@
 // flatten: control flow whose course is known becomes straight code.
 #include "onnxopt/passes/Pass.h"
 
+#include <cstring>
+
 namespace onnxopt {
 namespace {
 
@@ -50,6 +52,8 @@ private:
 
   static void flattenIf(Node &n, Rewriter &rewriter, Inference &inference, PassContext &ctx) {
     auto condition = known(n.operand(0), inference);
+    if (!condition && sameBranches(n))
+      condition = 1;
     if (!condition) {
       ctx.remark("flatten", pathOf(n), "If kept: its condition is not known");
       return;
@@ -72,6 +76,68 @@ private:
       results.push_back(body.returnNode()->operand(i));
     ctx.count("flatten", "If flattened");
     rewriter.replace(&n, results);
+  }
+
+  /// Both branches hold the same pure nodes in the same order: it does not matter which one runs.
+  static bool sameBranches(Node &n) {
+    llvm::SmallVector<Graph *, 2> g = n.regions();
+    if (g.size() != 2 || g[0]->nodes().size() != g[1]->nodes().size() ||
+        g[0]->outputs().size() != g[1]->outputs().size())
+      return false;
+    llvm::DenseMap<Value *, Value *> twin; // of the second branch, in the first
+    auto same = [&](Value *a, Value *b) {
+      if (!a || !b)
+        return a == b;
+      auto it = twin.find(b);
+      if (it != twin.end() ? it->second == a : a == b)
+        return true;
+      auto x = constantOf(a), y = constantOf(b);
+      return x && y && equalConstants(*x, *y);
+    };
+    for (auto a = g[0]->nodes().begin(), b = g[1]->nodes().begin(); a != g[0]->nodes().end(); ++a, ++b) {
+      if (a->opType() != b->opType() || a->domain() != b->domain() || a->overload() != b->overload() ||
+          a->callee() != b->callee() || a->numOperands() != b->numOperands() || a->numResults() != b->numResults() ||
+          !a->regions().empty() || a->attributes().size() != b->attributes().size() || !isPure(*a) ||
+          !isDeterministic(*a))
+        return false;
+      for (unsigned i = 0; i < a->numOperands(); ++i)
+        if (!same(a->operand(i), b->operand(i)))
+          return false;
+      for (const Attribute &x : a->attributes()) {
+        const Attribute *y = b->attribute(x.name);
+        if (!y || x.value.index() != y->value.index() || x.refName != y->refName)
+          return false;
+        if (x.asTensor() ? !y->asTensor() || !equalConstants(*x.asTensor(), *y->asTensor()) : !equalScalars(x, *y))
+          return false;
+      }
+      for (unsigned i = 0; i < a->numResults(); ++i)
+        twin[b->result(i)] = a->result(i);
+    }
+    for (unsigned i = 0; i < g[0]->outputs().size(); ++i)
+      if (!same(g[0]->returnNode()->operand(i), g[1]->returnNode()->operand(i)))
+        return false;
+    return true;
+  }
+  static bool equalConstants(const TensorData &a, const TensorData &b) {
+    if (a.type != b.type || a.dims != b.dims || a.byteSize() > (1 << 16))
+      return false;
+    auto x = a.read(), y = b.read();
+    if (!x.ok() || !y.ok())
+      return false;
+    return x->isString() ? x->strings() == y->strings() : std::memcmp(x->bytes(), y->bytes(), x->byteSize()) == 0;
+  }
+  static bool equalScalars(const Attribute &a, const Attribute &b) {
+    return std::visit(
+        [&](const auto &v) {
+          using T = std::decay_t<decltype(v)>;
+          if constexpr (std::is_same_v<T, int64_t> || std::is_same_v<T, std::string> || std::is_same_v<T, float> ||
+                        std::is_same_v<T, std::vector<int64_t>> || std::is_same_v<T, std::vector<float>> ||
+                        std::is_same_v<T, std::vector<std::string>>)
+            return v == std::get<T>(b.value);
+          else
+            return false;
+        },
+        a.value);
   }
 
   /// A body's initializers become the outer graph's.
@@ -128,10 +194,13 @@ private:
     walk(body, [&](Node &) { ++size; });
     if (size * uint64_t(count) > budget_)
       return keep("the node budget is used up");
-    if (count == 0 && scans)
-      for (unsigned i = 0; i < scans; ++i)
-        if (n.result(carried + i)->hasUses())
-          return keep("it runs no trip but gives scan outputs");
+    if (count == 0)
+      for (unsigned i = 0; i < scans && carried + i < n.numResults(); ++i)
+        if (n.result(carried + i)->hasUses()) {
+          Type t = inference.typeOf(n.result(carried + i));
+          if (!t.isStatic() || !t.hasElement() || !bitWidth(t.element))
+            return keep("it runs no trip, and the shape of a scan output is not known");
+        }
     for (unsigned i = 0; i < scans && carried + i < n.numResults(); ++i)
       if (n.result(carried + i)->hasUses()) {
         Type t = inference.typeOf(body.returnNode()->operand(1 + carried + i));
@@ -184,6 +253,14 @@ private:
     for (unsigned i = 0; i < scans; ++i) {
       if (carried + i >= n.numResults() || !n.result(carried + i)->hasUses()) {
         results.push_back(nullptr);
+        continue;
+      }
+      if (count == 0) {
+        Type t = inference.typeOf(n.result(carried + i));
+        Dims dims{0};
+        for (size_t k = 1; k < t.rank(); ++k)
+          dims.push_back(t.dims[k].constant());
+        results.push_back(rewriter.createConstant(g, &n, Tensor(t.element, dims), n.result(carried + i)->name()));
         continue;
       }
       llvm::SmallVector<Value *, 8> slices;

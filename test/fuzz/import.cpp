@@ -1,6 +1,6 @@
 // Arbitrary bytes as a model: import, verify, optimize, export and read again. Never a crash.
-#include "onnxopt/ir/Export.h"
 #include "onnxopt/ir/Import.h"
+#include "onnxopt/ir/Export.h"
 #include "onnxopt/passes/PassManager.h"
 #include "onnxopt/verifier/Verifier.h"
 
