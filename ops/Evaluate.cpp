@@ -47,6 +47,46 @@ private:
   uint64_t limit_, steps_ = 0;
 };
 
+/// Number, presence and element types of the operands against the schema: a kernel may rely on them.
+absl::Status checkOperands(const EvalContext &ctx) {
+  schema::Schema s = ctx.schema();
+  if (!s)
+    return absl::OkStatus();
+  auto fault = [&](unsigned i, std::string what) {
+    return absl::InvalidArgumentError(pathOf(ctx.node()) + ": operand " + std::to_string(i) + " " + what);
+  };
+  if (int(ctx.numOperands()) < s.minInputs() || int(ctx.numResults()) < s.minOutputs())
+    return absl::InvalidArgumentError(pathOf(ctx.node()) + ": too few operands or results");
+  llvm::SmallVector<std::pair<llvm::StringRef, ElementType>, 4> bound;
+  for (unsigned i = 0; i < ctx.numOperands(); ++i) {
+    const schema::Formal *f = s.input(i);
+    if (!f)
+      return fault(i, "is one too many");
+    if (!ctx.isGiven(i)) {
+      if (f->kind() == schema::FormalOption::Single)
+        return fault(i, "is missing");
+      continue;
+    }
+    if (!ctx.datum(i).isTensor())
+      continue;
+    ElementType e = ctx.in(i).type();
+    if (!s.allowedTypes(*f).contains("tensor(" + nameOf(e).str() + ")"))
+      return fault(i, "is a tensor of " + nameOf(e).str() + ", which the operator does not take");
+    if (llvm::StringRef(f->type).contains('(') || (f->kind() == schema::FormalOption::Variadic && !f->homogeneous))
+      continue;
+    bool known = false;
+    for (auto &[name, type] : bound)
+      if (name == f->type) {
+        known = true;
+        if (type != e)
+          return fault(i, "is " + nameOf(e).str() + ", another of the same type is " + nameOf(type).str());
+      }
+    if (!known)
+      bound.push_back({f->type, e});
+  }
+  return absl::OkStatus();
+}
+
 bool isPacked(ElementType e) { return bitWidth(e) && bitWidth(e) < 8; }
 
 } // namespace
@@ -55,13 +95,8 @@ absl::Status evaluateNode(const OpFacts &facts, EvalContext &ctx) {
   if (!facts.eval)
     return absl::UnimplementedError(pathOf(ctx.node()) + ": the operator has no kernel");
   // Signatures are checked before kernels look at operands.
-  if (schema::Schema s = ctx.schema()) {
-    for (unsigned i = 0; i < unsigned(std::max(0, s.minInputs())); ++i) {
-      const schema::Formal *f = s.input(i);
-      if (f && f->kind() == schema::FormalOption::Single && !ctx.isGiven(i))
-        return absl::InvalidArgumentError(pathOf(ctx.node()) + ": operand " + std::to_string(i) + " is missing");
-    }
-  }
+  if (absl::Status s = checkOperands(ctx); !s.ok())
+    return s;
   bool small = false;
   if (facts.storage != Storage::Native)
     for (unsigned i = 0; i < ctx.numOperands(); ++i)

@@ -303,7 +303,9 @@ void Inference::Engine::runNode(Node &n) {
       for (unsigned i = 0; i < n.numResults() && i < out.size(); ++i)
         ctx.results[i] = std::move(out[i]);
   } else if (facts_ && facts_->infer) {
-    bool arity = true;
+    bool arity = n.numResults() > 0;
+    if (schema::Schema s = ctx.schema(); s && int(n.numResults()) < s.minOutputs())
+      arity = false;
     if (schema::Schema s = ctx.schema())
       for (int i = 0; i < s.minInputs(); ++i) {
         const schema::Formal *f = s.input(i);

@@ -184,7 +184,8 @@ std::string peakText(Model &model, bool inplace, const DimBindings *binding) {
 
 } // namespace
 
-int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
+int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
+                const std::function<void(OpRegistry &)> &addOperators) {
   CommandLine args(argc, argv,
                    {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--assume-pure",
                     "--external-data", "--text", "--elide", "--diagnostics"},
@@ -227,6 +228,8 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
     return reportError(std::string(s.message()));
 
   Context context;
+  if (addOperators)
+    addOperators(operatorsOf(context));
   if (args.has("--allow-empty"))
     context.smallestInputDim = 0;
   for (const std::string &a : args.values("--assume-pure"))
@@ -270,6 +273,8 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry) {
   // The original, for comparisons: read again, so that passes cannot touch it.
   bool validating = args.has("--validate") || args.has("--validate-each");
   Context originalContext;
+  if (addOperators)
+    addOperators(operatorsOf(originalContext));
   originalContext.smallestInputDim = context.smallestInputDim;
   std::unique_ptr<Model> original;
   ValidationOptions validation;

@@ -6,6 +6,8 @@
 namespace onnxopt {
 
 /// Exit codes: 0 done; 1 an error, or the result differs from the original; 2 not validated.
-int onnxOptMain(int argc, char **argv, const PassRegistry &registry);
+/// `addOperators` adds definitions to each context that the tool makes.
+int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
+                const std::function<void(OpRegistry &)> &addOperators = {});
 
 } // namespace onnxopt

@@ -1,4 +1,4 @@
-// onnx-opt with one more pass: relu-to-clip writes Relu(x) as Clip(x, 0).
+// onnx-opt with one more pass, relu-to-clip, and one more operator, custom::Twice.
 #include "onnxopt/tools/OptMain.h"
 
 namespace {
@@ -22,10 +22,26 @@ public:
   }
 };
 
+// y = 2 x, for float: the shape is the operand's, and the kernel makes it foldable and refereed.
+absl::Status evalTwice(onnxopt::EvalContext &ctx) {
+  auto y = ctx.allocate(ctx.in(0).type(), ctx.in(0).dims());
+  if (!y.ok())
+    return y.status();
+  for (int64_t i = 0; i < y->size(); ++i)
+    y->mutableData<float>()[i] = 2 * ctx.in(0).data<float>()[i];
+  ctx.set(0, std::move(*y));
+  return absl::OkStatus();
+}
+void inferTwice(onnxopt::InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
+
+void addOperators(onnxopt::OpRegistry &ops) {
+  ops.add("custom", "Twice").since(1, {.infer = inferTwice, .eval = evalTwice, .elementwise = true});
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
   onnxopt::PassRegistry registry;
   registry.add({"relu-to-clip", "write Relu as Clip", "", [] { return std::make_unique<ReluToClip>(); }});
-  return onnxopt::onnxOptMain(argc, argv, registry);
+  return onnxopt::onnxOptMain(argc, argv, registry, addOperators);
 }

@@ -76,6 +76,9 @@ absl::StatusOr<nn::Windows> convWindows(EvalContext &ctx, const Tensor &x, const
   auto win = nn::resolve(ctx, x.dims().drop_front(2), w.dims().drop_front(2), why);
   if (!win)
     return invalid(ctx, why);
+  unsigned bias = ctx.node().is("QLinearConv") ? 8 : 2;
+  if (!ctx.node().is("ConvInteger") && ctx.has(bias) && ctx.in(bias).size() != w.dim(0))
+    return invalid(ctx, "the bias does not match the output channels");
   return *win;
 }
 
@@ -231,6 +234,8 @@ static absl::Status evalConvTranspose(EvalContext &ctx) {
   int64_t groups = ctx.getInt("group", 1);
   if (x.rank() < 3 || w.rank() != x.rank() || groups <= 0 || x.dim(1) % groups || w.dim(0) != x.dim(1))
     return invalid(ctx, "input and weight do not fit");
+  if (ctx.has(2) && ctx.in(2).size() != w.dim(1) * groups)
+    return invalid(ctx, "the bias does not match the output channels");
   size_t n = x.rank() - 2;
   auto ints = [&](llvm::StringRef name, int64_t fill) {
     std::vector<int64_t> v = ctx.getInts(name);
