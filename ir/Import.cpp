@@ -559,6 +559,7 @@ void ProtoReader::body(Graph &g, google::protobuf::RepeatedPtrField<pb::NodeProt
   // Results first, so that a use before its definition is seen as such and not as an unknown name.
   std::vector<Node *> made;
   made.reserve(nodes.size());
+  scopes_.back().reserve(scopes_.back().size() + nodes.size());
   for (const auto &p : nodes) {
     Node *n = g.createNode(p.op_type(), p.domain() == "ai.onnx" ? std::string() : p.domain(), {}, p.output_size(),
                            nullptr, p.overload());
@@ -600,8 +601,11 @@ void ProtoReader::body(Graph &g, google::protobuf::RepeatedPtrField<pb::NodeProt
     pb::NodeProto &p = nodes[k];
     Node *n = made[k];
     llvm::SmallVector<Value *, 8> operands;
-    for (const std::string &name : p.input())
-      operands.push_back(resolve(name, g));
+    for (const std::string &name : p.input()) {
+      // Most operands come from the node before.
+      Value *near = k && made[k - 1]->numResults() == 1 ? made[k - 1]->result(0) : nullptr;
+      operands.push_back(near && !name.empty() && near->name() == name ? near : resolve(name, g));
+    }
     n->setOperands(operands);
     auto f = functions_.find(functionKey(p.domain(), p.op_type(), p.overload()));
     if (f != functions_.end())
@@ -647,10 +651,16 @@ void ProtoReader::body(Graph &g, google::protobuf::RepeatedPtrField<pb::NodeProt
       rest.clear_metadata_props();
       n->extra().leftover = rest.SerializePartialAsString();
     }
-    pb::NodeProto canonical;
-    writer_.nodeHead(*n, canonical);
-    if (auto asRead = record(p, canonical))
-      n->extra().asRead = asRead;
+    // Most nodes are spelled as export would: no empty field is present.
+    bool usual = plain && p.unknown_fields().empty() && p.has_op_type() && p.has_name() == !p.name().empty() &&
+                 p.has_domain() == !p.domain().empty() && p.domain() != "ai.onnx" &&
+                 p.has_overload() == !p.overload().empty();
+    if (!usual) {
+      pb::NodeProto canonical;
+      writer_.nodeHead(*n, canonical);
+      if (auto asRead = record(p, canonical))
+        n->extra().asRead = asRead;
+    }
     pb::NodeProto().Swap(&p); // frees its memory early
   }
 }

@@ -5,7 +5,7 @@ namespace onnxopt {
 
 bool Naming::Scope::visible(llvm::StringRef name, bool outerToo) const {
   for (const Scope *s = this; s; s = outerToo ? s->outer : nullptr)
-    if (s->used.contains(name))
+    if (s->used.contains(name.data()))
       return true;
   return false;
 }
@@ -17,9 +17,9 @@ Naming::Naming(const Model &model) : context_(model.context()) {
 }
 
 void Naming::assign(const Value *v, Scope &scope, llvm::StringRef fallback) {
-  llvm::StringRef name = v->name().empty() ? fallback : v->name();
+  llvm::StringRef name = v->name().empty() ? context_.intern(fallback) : v->name();
   if (!scope.visible(name, !v->fromFile)) {
-    scope.used.insert(name);
+    scope.add(name);
     if (name != v->name())
       names_[v] = name;
     return;
@@ -28,7 +28,7 @@ void Naming::assign(const Value *v, Scope &scope, llvm::StringRef fallback) {
     llvm::StringRef candidate = context_.intern((name + "_" + std::to_string(++counters_[name])).str());
     if (scope.visible(candidate, true))
       continue;
-    scope.used.insert(candidate);
+    scope.add(candidate);
     names_[v] = candidate;
     return;
   }
@@ -36,11 +36,12 @@ void Naming::assign(const Value *v, Scope &scope, llvm::StringRef fallback) {
 
 void Naming::visit(const Graph &g, const Scope *outer) {
   Scope scope{outer, {}};
+  scope.used.reserve(g.nodes().size());
   bool invalid = !g.model().importErrors.empty(); // such a model is only printed, with the names it has
   bool contract = !g.parentNode();
   auto keep = [&](const Value *v) {
     if (invalid || contract)
-      scope.used.insert(v->name());
+      scope.add(v->name());
     else
       assign(v, scope, "input");
   };
@@ -56,7 +57,7 @@ void Naming::visit(const Graph &g, const Scope *outer) {
       if (!contract)
         continue;
       // The value takes the slot's name.
-      scope.used.insert(name);
+      scope.add(name);
       if (v->name() != name)
         names_[v] = name;
       done.insert(v);

@@ -24,8 +24,9 @@ public:
 private:
   struct Scope {
     const Scope *outer;
-    llvm::DenseSet<llvm::StringRef> used;
+    llvm::DenseSet<const char *> used; ///< interned names, by address
     bool visible(llvm::StringRef name, bool outerToo) const;
+    void add(llvm::StringRef name) { used.insert(name.data()); }
   };
   void visit(const Graph &g, const Scope *outer);
   void assign(const Value *v, Scope &scope, llvm::StringRef fallback);

@@ -227,7 +227,11 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
   if (absl::Status s = manager.parse(pipeline); !s.ok())
     return reportError(std::string(s.message()));
 
-  Context context;
+  // The process ends with this function: freeing a million nodes one by one is left to it.
+  static Context *keptContext = nullptr;
+  static Model *keptModel = nullptr;
+  keptContext = new Context;
+  Context &context = *keptContext;
   if (addOperators)
     addOperators(operatorsOf(context));
   if (args.has("--allow-empty"))
@@ -237,7 +241,8 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
   auto read = readModel(context, in);
   if (!read.ok())
     return reportError(std::string(read.status().message()));
-  Model &model = **read;
+  keptModel = read->release();
+  Model &model = *keptModel;
   bool json = args.value("--diagnostics") == "json";
   if (args.has("--verify")) {
     VerifierOptions options;
