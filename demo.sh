@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . tools/setup.sh
 install_packages
-build release
+build release onnx-opt onnx-run
 for model in ppocrv2_cls superres; do
   echo "== $model"
   build/release/bin/onnx-opt --passes=shape-infer,inplace,fuse "examples/models/$model.onnx" \

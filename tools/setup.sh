@@ -25,8 +25,9 @@ make_environment() {
   fi
 }
 
+# build PRESET [TARGET...]
 build() {
   export CCACHE_SLOPPINESS=pch_defines,time_macros
   cmake --preset "$1" >/dev/null
-  cmake --build "build/$1"
+  cmake --build "build/$1" ${2:+--target "${@:2}"}
 }
