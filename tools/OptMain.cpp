@@ -398,8 +398,9 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
     Validation v = validate(*original, model, validation);
     switch (v.verdict) {
     case Validation::Validated:
-      std::fprintf(stderr, "validated: %u runs%s, largest difference %.2g of an output's largest element\n", v.runs,
-                   planned ? " in the planned arena" : "", v.largestDifference);
+      std::fprintf(stderr, "validated: %u runs%s, largest difference %.2g of an output's largest element%s%s\n", v.runs,
+                   planned ? " in the planned arena" : "", v.largestDifference, v.reason.empty() ? "" : "; ",
+                   v.reason.c_str());
       break;
     case Validation::Different:
       return reportError("different: " + v.reason + "; nothing was written");
