@@ -133,7 +133,8 @@ std::unique_ptr<Type> ProtoReader::valueInfo(const pb::ValueInfoProto &p, std::s
   doc = p.doc_string();
   metadata = pairs(p.metadata_props());
   pb::ValueInfoProto original = p, canonical;
-  original.clear_name();
+  if (!p.name().empty())
+    original.clear_name();
   writer_.valueInfo("", t.get(), doc, metadata, nullptr, canonical);
   canonical.clear_name();
   asRead = record(original, canonical);
@@ -291,7 +292,7 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
   if (!t->problem.empty())
     error("ONNX-TENSOR-001", pathOf(model_.graph()), t->problem);
   pb::TensorProto original = p, canonical;
-  if (named)
+  if (named && !p.name().empty())
     original.clear_name();
   writer_.tensor(*t, nullptr, canonical);
   t->asRead = record(original, canonical);
@@ -305,6 +306,12 @@ std::shared_ptr<SparseTensorData> ProtoReader::sparse(const pb::SparseTensorProt
   if (p.has_indices())
     s->indices = tensor(p.indices(), false);
   s->dims.assign(p.dims().begin(), p.dims().end());
+  pb::SparseTensorProto original = p, canonical;
+  original.clear_values();
+  original.clear_indices();
+  for (int64_t d : s->dims)
+    canonical.add_dims(d);
+  s->asRead = record(original, canonical);
   auto problem = [&](std::string what) {
     error("ONNX-SPARSE-001", pathOf(model_.graph()), "sparse tensor '" + p.values().name() + "': " + what);
   };

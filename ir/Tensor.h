@@ -139,6 +139,7 @@ public:
 struct SparseTensorData {
   std::shared_ptr<const TensorData> values, indices;
   Dims dims;
+  std::shared_ptr<const AsRead> asRead;
 };
 
 } // namespace onnxopt

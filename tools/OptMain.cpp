@@ -43,6 +43,7 @@ Without -o the text form goes to standard output. Files named .onnxtxt are text.
   --remarks[=PASS]         print why something was or was not done
   --stats, --timing        counts and times of each pass
   --print-ir-before[=PASS], --print-ir-after[=PASS]   text form around passes (on standard error)
+  --roundtrip              write the model as it is, faults included; no pass
   --no-prove               do not check the passes' claims to have changed something
   --help                   this text and all passes
 
@@ -192,7 +193,7 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
                    {"-O1", "-O2", "--validate", "--validate-each", "--allow-unvalidated", "--verify", "--verify-each",
                     "--allow-empty", "--freeze-default-inputs", "--report", "--remarks", "--stats", "--timing",
                     "--print-ir-before", "--print-ir-after", "--print-ir-before-all", "--print-ir-after-all",
-                    "--no-prove", "--help"});
+                    "--no-prove", "--roundtrip", "--help"});
   if (!args.error().empty())
     return reportError(args.error());
   if (args.has("--help")) {
@@ -255,7 +256,9 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
         std::fprintf(stderr, "%s\n", toString(d).c_str());
     return hasErrors(found) ? 1 : 0;
   }
-  if (!model.importErrors.empty() || !pipeline.empty()) {
+  if (args.has("--roundtrip"))
+    pipeline.clear();
+  else if (!model.importErrors.empty() || !pipeline.empty()) {
     VerifierOptions options;
     options.shapes = false;
     std::vector<Diagnostic> found = verify(model, options);

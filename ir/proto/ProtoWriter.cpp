@@ -29,7 +29,7 @@ template <typename Proto> void merge(Proto &out, const std::string &bytes) {
 
 /// If `record` still spells `canonical`, replaces it by what the file had.
 template <typename Proto> bool spellAsRead(const AsRead *record, Proto &canonical) {
-  if (!record || record->original.empty() || fingerprint(canonical.SerializePartialAsString()) != record->fingerprint)
+  if (!record || fingerprint(canonical.SerializePartialAsString()) != record->fingerprint)
     return false;
   Proto original;
   if (!original.ParsePartialFromString(record->original))
@@ -135,7 +135,7 @@ void ProtoWriter::tensor(const TensorData &t, const std::string *name, pb::Tenso
   } else if (useRecords) {
     spellAsRead(t.asRead.get(), out);
   }
-  if (name)
+  if (name && !name->empty())
     out.set_name(*name);
 }
 
@@ -148,16 +148,19 @@ void ProtoWriter::valueInfo(const std::string &name, const Type *t, const std::s
   pairs(metadata, *out.mutable_metadata_props());
   if (useRecords)
     spellAsRead(record, out);
-  out.set_name(name);
+  if (!name.empty())
+    out.set_name(name);
 }
 
 void ProtoWriter::sparse(const SparseTensorData &t, const std::string *name, pb::SparseTensorProto &out) {
+  for (int64_t d : t.dims)
+    out.add_dims(d);
+  if (useRecords)
+    spellAsRead(t.asRead.get(), out);
   if (t.values)
     tensor(*t.values, name, *out.mutable_values());
   if (t.indices)
     tensor(*t.indices, nullptr, *out.mutable_indices());
-  for (int64_t d : t.dims)
-    out.add_dims(d);
 }
 
 void ProtoWriter::attribute(const Attribute &a, pb::AttributeProto &out) {

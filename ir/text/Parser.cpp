@@ -436,8 +436,7 @@ bool TextParser::valueInfo(pb::ValueInfoProto &v, bool *typed) {
 
 bool TextParser::tensorBody(pb::TensorProto &t) {
   if (matchText("...")) {
-    t.set_raw_data(""); // elided; the importer reports missing elements
-    return true;
+    return true; // elided: the importer reports missing elements
   }
   if (peek() == '[') {
     t.set_data_location(pb::TensorProto::EXTERNAL);
@@ -555,11 +554,28 @@ bool TextParser::sparse(pb::SparseTensorProto &s) {
     s.add_dims(d);
     match(',');
   }
-  if (!tensor(*s.mutable_values()))
+  auto part = [&](auto &&make) {
+    if (peekWord() != "none")
+      return tensor(*make());
+    at_ += 4;
+    return true;
+  };
+  if (!part([&] { return s.mutable_values(); }))
     return false;
   if (!matchText("at"))
     return fail("expected 'at' and indices");
-  return tensor(*s.mutable_indices());
+  if (!part([&] { return s.mutable_indices(); }))
+    return false;
+  if (match('{')) {
+    std::string bytes;
+    pb::SparseTensorProto rest;
+    if (!matchText("proto") || !expect(':') || !string(bytes) || !expect('}'))
+      return fail("expected {proto: ...}");
+    if (!rest.ParsePartialFromString(bytes))
+      return fail("expected the bytes of a message");
+    s.MergeFrom(rest);
+  }
+  return true;
 }
 
 bool TextParser::graphFormals(google::protobuf::RepeatedPtrField<pb::ValueInfoProto> &out, pb::GraphProto *g) {

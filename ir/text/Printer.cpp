@@ -77,7 +77,22 @@ private:
       b.add("metadata_props", pairs(p.metadata_props()));
   }
   /// The rest of a message as bytes: what the text has no words for; in exact mode also how the file spelled the rest.
-  template <typename P> void leftover(P rest, const P &whole, const P &normal, Block &b) {
+  template <typename P> void leftover(P rest, const P &whole, P normal, Block &b) {
+    // What the parser makes of pairs and imports: both fields set, nothing else.
+    if constexpr (requires { normal.mutable_metadata_props(); })
+      for (auto &e : *normal.mutable_metadata_props()) {
+        pb::StringStringEntryProto made;
+        made.set_key(e.key());
+        made.set_value(e.value());
+        e = made;
+      }
+    if constexpr (requires { normal.mutable_opset_import(); })
+      for (auto &o : *normal.mutable_opset_import()) {
+        pb::OperatorSetIdProto made;
+        made.set_domain(o.domain());
+        made.set_version(o.version());
+        o = made;
+      }
     std::string bytes = rest.SerializePartialAsString();
     if (!bytes.empty())
       b.add("proto", quote(bytes));
@@ -204,7 +219,8 @@ bool typeIsPlain(const pb::TypeProto &t) {
     return t.map_type().unknown_fields().empty() && t.map_type().has_value_type() && t.map_type().has_key_type() &&
            typeIsPlain(t.map_type().value_type());
   case pb::TypeProto::kOpaqueType:
-    return t.opaque_type().unknown_fields().empty();
+    return t.opaque_type().unknown_fields().empty() && t.opaque_type().has_domain() == !t.opaque_type().domain().empty() &&
+           t.opaque_type().has_name() == !t.opaque_type().name().empty();
   default:
     return false;
   }
@@ -226,6 +242,7 @@ void ProtoPrinter::valueInfo(const pb::ValueInfoProto &v) {
     rest.clear_type();
   if (normal.doc_string().empty())
     normal.clear_doc_string();
+  normal.set_name(v.name());
   leftover(rest, v, normal, b);
   print(b, "value " + v.name());
 }
@@ -344,7 +361,7 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
   size_t before = out_.size();
   int64_t n = elementCount(llvm::ArrayRef<int64_t>(t.dims().data(), t.dims_size())).value_or(0);
   if (t.data_location() == pb::TensorProto::EXTERNAL)
-    out_ += pairs(t.external_data());
+    out_ += t.external_data_size() ? pairs(t.external_data()) : "...";
   else if (options_.elideAbove >= 0 && n > options_.elideAbove)
     out_ += "...";
   else
@@ -354,9 +371,9 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
   Block b;
   docAndMetadata(t, b);
   pb::TensorProto rest = t, normal = t;
+  rest.clear_dims();
+  rest.clear_data_type();
   if (!faulty) {
-    rest.clear_dims();
-    rest.clear_data_type();
     rest.clear_raw_data();
     rest.clear_float_data();
     rest.clear_double_data();
@@ -375,8 +392,10 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
   // The parser writes raw_data, and no name but of initializers.
   bool typed =
       t.float_data_size() || t.double_data_size() || t.int32_data_size() || t.int64_data_size() || t.uint64_data_size();
-  bool written = t.has_raw_data() || t.string_data_size() || t.has_onnxopt_blob() || t.external_data_size();
-  if (typed || !written)
+  // Only plain raw_data comes back just so.
+  bool usual = (t.has_raw_data() || t.has_onnxopt_blob()) && !typed && !t.string_data_size() && !t.external_data_size() &&
+               t.has_data_type() && !faulty;
+  if (!usual)
     normal.Clear();
   if (t.has_doc_string() && t.doc_string().empty())
     normal.clear_doc_string();
@@ -414,15 +433,22 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
 }
 
 void ProtoPrinter::sparse(const pb::SparseTensorProto &s) {
-  // sparse_tensor[2,3] name = values at indices
-  out_ += "sparse_tensor";
-  out_ += "[";
+  // sparse_tensor[2,3] values at indices
+  out_ += "sparse_tensor[";
   for (int i = 0; i < s.dims_size(); ++i)
     absl::StrAppend(&out_, i ? "," : "", s.dims(i));
   out_ += "] ";
-  tensor(s.values(), false);
+  if (s.has_values())
+    tensor(s.values(), false);
+  else
+    out_ += "none";
   out_ += " at ";
-  tensor(s.indices(), false);
+  if (s.has_indices())
+    tensor(s.indices(), false);
+  else
+    out_ += "none";
+  if (!s.unknown_fields().empty())
+    out_ += " {proto: " + quote(s.unknown_fields()) + "}";
 }
 
 void ProtoPrinter::attribute(const pb::AttributeProto &a) {
@@ -541,6 +567,9 @@ void ProtoPrinter::attribute(const pb::AttributeProto &a) {
   rest.clear_doc_string();
   if (a.has_doc_string() && a.doc_string().empty())
     normal.clear_doc_string();
+  if (a.type() == pb::AttributeProto::UNDEFINED)
+    normal.clear_type();
+  normal.set_name(a.name());
   pb::AttributeProto whole = a;
   for (auto *p : {&whole, &normal}) {
     p->clear_t();
@@ -612,8 +641,9 @@ void ProtoPrinter::node(const pb::NodeProto &n) {
     normal.clear_domain();
   if (n.overload().empty())
     normal.clear_overload();
-  if (n.doc_string().empty())
+ if (n.doc_string().empty())
     normal.clear_doc_string();
+  normal.set_op_type(n.op_type());
   leftover(rest, whole, normal, b);
   print(b, "node " + n.name());
 }
@@ -731,6 +761,11 @@ void ProtoPrinter::function(const pb::FunctionProto &f) {
   rest.clear_metadata_props();
   normal = whole;
   normal.set_domain(f.domain());
+  normal.set_name(f.name());
+  if (f.doc_string().empty())
+    normal.clear_doc_string();
+  if (f.overload().empty())
+    normal.clear_overload();
   for (auto &o : *normal.mutable_opset_import()) {
     o.set_domain(o.domain());
     o.set_version(o.version());
