@@ -107,6 +107,7 @@ private:
   bool tensor(pb::TensorProto &t);
   bool sparse(pb::SparseTensorProto &s);
   bool attribute(pb::AttributeProto &a, unsigned depth);
+  bool namedAttribute(const std::string &n, pb::AttributeProto &a, unsigned depth);
   bool attributeValue(pb::AttributeProto &a, unsigned depth);
   bool attributes(google::protobuf::RepeatedPtrField<pb::AttributeProto> &out, unsigned depth);
   bool node(pb::NodeProto &n, unsigned depth);
@@ -772,6 +773,10 @@ bool TextParser::attribute(pb::AttributeProto &a, unsigned depth) {
   std::string n;
   if (!name(n))
     return false;
+  return namedAttribute(n, a, depth);
+}
+
+bool TextParser::namedAttribute(const std::string &n, pb::AttributeProto &a, unsigned depth) {
   a.set_name(n);
   if (!attributeValue(a, depth))
     return false;
@@ -913,7 +918,7 @@ bool TextParser::graph(pb::GraphProto &g, unsigned depth) {
 }
 
 bool TextParser::function(pb::FunctionProto &f) {
-  std::string exact;
+  std::optional<std::string> exact;
   if (match('<')) {
     do {
       std::string key, value;
@@ -952,16 +957,14 @@ bool TextParser::function(pb::FunctionProto &f) {
   if (!name(n))
     return false;
   f.set_name(n);
-  if (!exact.empty() && !f.ParsePartialFromString(exact))
+  if (exact && !f.ParsePartialFromString(*exact))
     return fail("expected the bytes of a message");
   if (match('<') && !match('>')) {
     do {
       if (!name(n))
         return false;
       if (peek() == ':' || peek() == '=') {
-        pb::AttributeProto &a = *f.add_attribute_proto();
-        a.set_name(n);
-        if (!attributeValue(a, 0) || !extension<pb::AttributeProto>(a, [](pb::AttributeProto &) {}))
+        if (!namedAttribute(n, *f.add_attribute_proto(), 0))
           return false;
       } else {
         f.add_attribute(n);
@@ -999,7 +1002,7 @@ bool TextParser::function(pb::FunctionProto &f) {
 }
 
 bool TextParser::model(pb::ModelProto &m) {
-  std::string exact;
+  std::optional<std::string> exact;
   if (match('<')) {
     if (peek() != '>')
       do {
@@ -1042,7 +1045,7 @@ bool TextParser::model(pb::ModelProto &m) {
     if (!expect('>'))
       return false;
   }
-  if (!exact.empty() && !m.ParsePartialFromString(exact))
+  if (exact && !m.ParsePartialFromString(*exact))
     return fail("expected the bytes of a message");
   if (!graph(*m.mutable_graph(), 0))
     return false;

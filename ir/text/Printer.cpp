@@ -76,8 +76,9 @@ private:
     if (p.metadata_props_size())
       b.add("metadata_props", pairs(p.metadata_props()));
   }
-  /// The rest of a message as bytes: what the text has no words for; in exact mode also how the file spelled the rest.
-  template <typename P> void leftover(P rest, const P &whole, P normal, Block &b) {
+  /// The rest of a message as bytes: what the text has no words for; in exact mode also how the file spelled the rest,
+  /// where it is not `normal`, or the parser would make something else of it (not `usual`).
+  template <typename P> void leftover(P rest, const P &whole, P normal, Block &b, bool usual = true) {
     // What the parser makes of pairs and imports: both fields set, nothing else.
     if constexpr (requires { normal.mutable_metadata_props(); })
       for (auto &e : *normal.mutable_metadata_props()) {
@@ -99,7 +100,7 @@ private:
     if (!options_.exact)
       return;
     std::string asRead = whole.SerializePartialAsString();
-    if (asRead != normal.SerializePartialAsString())
+    if (!usual || asRead != normal.SerializePartialAsString())
       b.add("exact", quote(asRead));
   }
 
@@ -219,7 +220,8 @@ bool typeIsPlain(const pb::TypeProto &t) {
     return t.map_type().unknown_fields().empty() && t.map_type().has_value_type() && t.map_type().has_key_type() &&
            typeIsPlain(t.map_type().value_type());
   case pb::TypeProto::kOpaqueType:
-    return t.opaque_type().unknown_fields().empty() && t.opaque_type().has_domain() == !t.opaque_type().domain().empty() &&
+    return t.opaque_type().unknown_fields().empty() &&
+           t.opaque_type().has_domain() == !t.opaque_type().domain().empty() &&
            t.opaque_type().has_name() == !t.opaque_type().name().empty();
   default:
     return false;
@@ -393,8 +395,8 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
   bool typed =
       t.float_data_size() || t.double_data_size() || t.int32_data_size() || t.int64_data_size() || t.uint64_data_size();
   // Only plain raw_data comes back just so.
-  bool usual = (t.has_raw_data() || t.has_onnxopt_blob()) && !typed && !t.string_data_size() && !t.external_data_size() &&
-               t.has_data_type() && !faulty;
+  bool usual = (t.has_raw_data() || t.has_onnxopt_blob()) && !typed && !t.string_data_size() &&
+               !t.external_data_size() && t.has_data_type() && !faulty;
   if (!usual)
     normal.Clear();
   if (t.has_doc_string() && t.doc_string().empty())
@@ -428,7 +430,7 @@ void ProtoPrinter::tensor(const pb::TensorProto &t, bool initializer) {
       normal.clear_onnxopt_blob();
     }
   }
-  leftover(rest, whole, normal, b);
+  leftover(rest, whole, normal, b, usual);
   print(b, "tensor " + t.name());
 }
 
@@ -547,12 +549,13 @@ void ProtoPrinter::attribute(const pb::AttributeProto &a) {
         rest.clear_tp();
       break;
     case A::TYPE_PROTOS: {
+      bool plain = llvm::all_of(a.type_protos(), typeIsPlain);
+      if (!plain) {
+        out_ += "...";
+        break;
+      }
       list(a.type_protos(), [&](const pb::TypeProto &t) { this->type(t); });
-      bool plain = true;
-      for (const auto &t : a.type_protos())
-        plain &= typeIsPlain(t);
-      if (plain)
-        rest.clear_type_protos();
+      rest.clear_type_protos();
       break;
     }
     default:
@@ -641,7 +644,7 @@ void ProtoPrinter::node(const pb::NodeProto &n) {
     normal.clear_domain();
   if (n.overload().empty())
     normal.clear_overload();
- if (n.doc_string().empty())
+  if (n.doc_string().empty())
     normal.clear_doc_string();
   normal.set_op_type(n.op_type());
   leftover(rest, whole, normal, b);
@@ -669,21 +672,19 @@ void ProtoPrinter::graph(const pb::GraphProto &g) {
   Block b;
   docAndMetadata(g, b);
   pb::GraphProto rest = g, whole, normal;
-  for (auto *p : {&rest}) {
-    p->clear_node();
-    p->clear_initializer();
-    p->clear_input();
-    p->clear_output();
-    p->clear_value_info();
-    p->clear_sparse_initializer();
-  }
+  rest.clear_node();
+  rest.clear_initializer();
+  rest.clear_input();
+  rest.clear_output();
+  rest.clear_value_info();
+  rest.clear_sparse_initializer();
   whole = rest;
   rest.clear_name();
   rest.clear_doc_string();
   rest.clear_metadata_props();
   normal = whole;
-  if (g.name().empty())
-    g.has_name() ? void() : void(normal.set_name(""));
+  if (!g.has_name())
+    normal.set_name("");
   if (g.doc_string().empty())
     normal.clear_doc_string();
   leftover(rest, whole, normal, b);
