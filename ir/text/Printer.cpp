@@ -767,10 +767,6 @@ void ProtoPrinter::function(const pb::FunctionProto &f) {
     normal.clear_doc_string();
   if (f.overload().empty())
     normal.clear_overload();
-  for (auto &o : *normal.mutable_opset_import()) {
-    o.set_domain(o.domain());
-    o.set_version(o.version());
-  }
   leftover(rest, whole, normal, b);
   if (!options_.official)
     for (const std::string &e : b.entries)
@@ -850,10 +846,6 @@ void ProtoPrinter::model(const pb::ModelProto &m) {
     normal.clear_domain();
   if (m.doc_string().empty())
     normal.clear_doc_string();
-  for (auto &o : *normal.mutable_opset_import()) {
-    o.set_domain(o.domain());
-    o.set_version(o.version());
-  }
   leftover(rest, whole, normal, b);
   if (!options_.official)
     for (const std::string &e : b.entries)
