@@ -295,14 +295,7 @@ absl::Status Executor::Engine::call(Node &n, const EvalContext &ctx, llvm::Small
     llvm::DenseMap<Value *, Value *> map;
     for (const auto &v : f.graph->inputs())
       map[v.get()] = g.addInput(v->name());
-    auto bind = [&](llvm::StringRef name) -> const Attribute * {
-      if (const Attribute *a = n.attribute(name))
-        return a;
-      for (const Attribute &a : f.attributeDefaults)
-        if (a.name == name)
-          return &a;
-      return nullptr;
-    };
+    auto bind = [&](llvm::StringRef name) { return boundAttribute(n, f, name); };
     cloneNodes(*f.graph, g, nullptr, map, "", bind, true);
     for (unsigned i = 0; i < f.graph->outputs().size(); ++i) {
       Value *v = f.graph->returnNode()->operand(i);

@@ -461,6 +461,15 @@ Attribute cloneAttribute(const Attribute &a, Graph &owner, Node *node, llvm::Den
   return copy;
 }
 
+const Attribute *boundAttribute(const Node &call, const Function &callee, llvm::StringRef name) {
+  if (const Attribute *a = call.attribute(name))
+    return a;
+  for (const Attribute &a : callee.attributeDefaults)
+    if (a.name == name)
+      return &a;
+  return nullptr;
+}
+
 void cloneNodes(Graph &from, Graph &to, Node *before, llvm::DenseMap<Value *, Value *> &map, llvm::StringRef prefix,
                 llvm::function_ref<const Attribute *(llvm::StringRef)> bind, bool resolve) {
   for (Node &n : from.nodes()) {

@@ -305,6 +305,9 @@ uint64_t countNodes(const Model &model);
 std::string pathOf(const Node &node);
 std::string pathOf(const Graph &graph);
 
+/// What attribute `name` of `callee` is at `call`: the call's own, else the function's default, else null.
+const Attribute *boundAttribute(const Node &call, const Function &callee, llvm::StringRef name);
+
 /// Copies the nodes of `from` into `to` before `before`. `map` gives the values that inputs and captures stand for and
 /// receives all results. Names carry `prefix`. Attribute references are resolved by `bind` (null keeps them).
 void cloneNodes(Graph &from, Graph &to, Node *before, llvm::DenseMap<Value *, Value *> &map, llvm::StringRef prefix,

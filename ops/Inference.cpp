@@ -217,14 +217,7 @@ bool Inference::Engine::callFunction(const Node &call, llvm::ArrayRef<InferConte
     }
     facts[v] = std::move(fact);
   }
-  auto bind = [&](llvm::StringRef name) -> const Attribute * {
-    if (const Attribute *a = call.attribute(name))
-      return a;
-    for (const Attribute &a : f.attributeDefaults)
-      if (a.name == name)
-        return &a;
-    return nullptr;
-  };
+  auto bind = [&](llvm::StringRef name) { return boundAttribute(call, f, name); };
   cloneNodes(*f.graph, g, nullptr, map, "", bind, true);
   ++depth;
   bool wasSilent = silent;

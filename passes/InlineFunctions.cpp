@@ -131,14 +131,7 @@ private:
     llvm::DenseMap<Value *, Value *> map;
     for (unsigned i = 0; i < f.graph->inputs().size(); ++i)
       map[f.graph->inputs()[i].get()] = call.operand(i);
-    auto bind = [&](llvm::StringRef name) -> const Attribute * {
-      if (const Attribute *a = call.attribute(name))
-        return a;
-      for (const Attribute &a : f.attributeDefaults)
-        if (a.name == name)
-          return &a;
-      return nullptr;
-    };
+    auto bind = [&](llvm::StringRef name) { return boundAttribute(call, f, name); };
     std::string prefix = call.name().empty() ? f.name.str() : call.name().str();
     prefix += "/";
     cloneNodes(*f.graph, g, &call, map, prefix, bind, true);
