@@ -42,11 +42,7 @@ void convolve(const Tensor &x, const Tensor &w, const A *bias, const nn::Windows
         off += p * inStrides[i];
       }
       offsets[t] = off;
-      for (size_t i = n; i-- > 0;) {
-        if (++k[i] < win.kernel[i])
-          break;
-        k[i] = 0;
-      }
+      nextIndex(k, win.kernel);
     }
     for (int64_t b = 0; b < x.dim(0); ++b)
       for (int64_t m = 0; m < w.dim(0); ++m) {
@@ -61,11 +57,7 @@ void convolve(const Tensor &x, const Tensor &w, const A *bias, const nn::Windows
         }
         py[(b * w.dim(0) + m) * outPlane + o] = Y(acc);
       }
-    for (size_t i = n; i-- > 0;) {
-      if (++at[i] < win.output[i])
-        break;
-      at[i] = 0;
-    }
+    nextIndex(at, win.output);
   }
 }
 
@@ -294,11 +286,7 @@ static absl::Status evalConvTranspose(EvalContext &ctx) {
               off += q * outStrides[i];
             }
             target[t] = off;
-            for (size_t i = n; i-- > 0;) {
-              if (++k[i] < w.dim(i + 2))
-                break;
-              k[i] = 0;
-            }
+            nextIndex(k, w.dims().drop_front(2));
           }
           for (int64_t b = 0; b < x.dim(0); ++b)
             for (int64_t c = 0; c < x.dim(1); ++c) {
@@ -311,11 +299,7 @@ static absl::Status evalConvTranspose(EvalContext &ctx) {
                     o[target[t]] += v * weight[t];
               }
             }
-          for (size_t i = n; i-- > 0;) {
-            if (++at[i] < x.dim(i + 2))
-              break;
-            at[i] = 0;
-          }
+          nextIndex(at, x.dims().drop_front(2));
         }
       }))
     return unsupportedType(ctx, x.type());

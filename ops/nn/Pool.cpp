@@ -37,19 +37,11 @@ template <typename F> void forWindows(const Tensor &x, const nn::Windows &w, F f
       cells += padded;
       if (inside)
         offsets.push_back(off);
-      for (size_t i = n; i-- > 0;) {
-        if (++k[i] < w.kernel[i])
-          break;
-        k[i] = 0;
-      }
+      nextIndex(k, w.kernel);
     }
     for (int64_t p = 0; p < planes; ++p)
       f(p * outPlane + o, p * inPlane, llvm::ArrayRef<int64_t>(offsets), cells);
-    for (size_t i = n; i-- > 0;) {
-      if (++at[i] < w.output[i])
-        break;
-      at[i] = 0;
-    }
+    nextIndex(at, w.output);
   }
 }
 

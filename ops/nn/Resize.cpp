@@ -165,11 +165,7 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
       for (int64_t a = 0; a < rank; ++a)
         from += source[a][index[a]] * own[a];
       copyElement(x, from, y, i);
-      for (int64_t a = rank; a-- > 0;) {
-        if (++index[a] < plan.out[a])
-          break;
-        index[a] = 0;
-      }
+      nextIndex(index, plan.out);
     }
     ctx.set(0, std::move(y));
     return absl::OkStatus();
@@ -209,11 +205,7 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
           current.mutableData<double>()[i] = extrapolation;
           break;
         }
-      for (int64_t a = rank; a-- > 0;) {
-        if (++index[a] < plan.out[a])
-          break;
-        index[a] = 0;
-      }
+      nextIndex(index, plan.out);
     }
   }
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), plan.out));
@@ -389,11 +381,7 @@ static absl::Status evalUpsample(EvalContext &ctx) {
     for (size_t a = 0; a < x.rank(); ++a)
       from += std::min<int64_t>(x.dim(a) - 1, int64_t(std::floor(double(index[a]) / plan->scales[a]))) * own[a];
     copyElement(x, from, y, i);
-    for (size_t a = x.rank(); a-- > 0;) {
-      if (++index[a] < plan->out[a])
-        break;
-      index[a] = 0;
-    }
+    nextIndex(index, plan->out);
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();

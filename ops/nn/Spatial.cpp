@@ -389,11 +389,7 @@ static absl::Status evalCenterCropPad(EvalContext &ctx) {
       q += (index[a] + to[a]) * sy[a];
     }
     copyElement(x, p, y, q);
-    for (size_t a = x.rank(); a-- > 0;) {
-      if (++index[a] < count[a])
-        break;
-      index[a] = 0;
-    }
+    nextIndex(index, count);
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();

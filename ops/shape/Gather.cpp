@@ -126,11 +126,7 @@ static absl::Status evalGatherElements(EvalContext &ctx) {
       from += k * own[a];
     }
     copyElement(x, from, y, i);
-    for (size_t a = x.rank(); a-- > 0;) {
-      if (++index[a] < indices.dim(a))
-        break;
-      index[a] = 0;
-    }
+    nextIndex(index, indices.dims());
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();
@@ -218,11 +214,7 @@ static absl::Status evalScatterElements(EvalContext &ctx) {
     }
     if (absl::Status s = combine(ctx, reduction, updates, i, y, at); !s.ok())
       return s;
-    for (size_t a = y.rank(); a-- > 0;) {
-      if (++index[a] < indices.dim(a))
-        break;
-      index[a] = 0;
-    }
+    nextIndex(index, indices.dims());
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();

@@ -1270,11 +1270,7 @@ static absl::Status evalPad(EvalContext &ctx) {
     }
     if (inside)
       copyElement(x, from, y, i);
-    for (int64_t a = rank; a-- > 0;) {
-      if (++index[a] < dims[a])
-        break;
-      index[a] = 0;
-    }
+    nextIndex(index, dims);
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();

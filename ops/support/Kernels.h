@@ -73,6 +73,14 @@ absl::Status invalid(const EvalContext &ctx, std::string what);
 
 /// Row-major strides in elements.
 Dims stridesOf(llvm::ArrayRef<int64_t> dims);
+/// The index after `index` in row-major order of `dims`, of the same rank; after the last one comes the first.
+inline void nextIndex(llvm::MutableArrayRef<int64_t> index, llvm::ArrayRef<int64_t> dims) {
+  for (size_t i = index.size(); i-- > 0;) {
+    if (++index[i] < dims[i])
+      break;
+    index[i] = 0;
+  }
+}
 /// Result dims of multidirectional broadcasting; nullopt when they do not fit.
 std::optional<Dims> broadcastDims(llvm::ArrayRef<int64_t> a, llvm::ArrayRef<int64_t> b);
 /// Strides that read `dims` as if broadcast to `out`.
@@ -92,8 +100,8 @@ bool axisInRange(int64_t axis, int64_t rank);
 /// Before opset 7, operand 1 broadcasts to operand 0 from `axis` on; its dims as they stand for today's rule.
 Dims legacyBroadcastDims(const NodeView &node, llvm::ArrayRef<int64_t> a, llvm::ArrayRef<int64_t> b);
 
-/// Calls `f(indexOfOut, indexOfA, indexOfB)` in row-major order... for runs along the last dimension:
-/// `run(out, a, strideA, b, strideB, n)`.
+/// Calls `run(out, a, strideA, b, strideB, n)` for each run of `n` elements along the last dimension, in row-major
+/// order.
 template <typename F>
 void forBroadcastRuns(llvm::ArrayRef<int64_t> out, llvm::ArrayRef<int64_t> sa, llvm::ArrayRef<int64_t> sb, F &&run) {
   // Trailing dimensions that both operands walk alike become one run.
