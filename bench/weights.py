@@ -16,22 +16,27 @@ import numpy as np
 from onnx import TensorProto, helper
 
 
-def inline(path):
-    nodes, weights, previous = [], [], 'x'
-    data = np.zeros(16 << 20, np.float32).tobytes()
-    for i in range(24):
-        weights.append(helper.make_tensor(f'w{i}', TensorProto.FLOAT, [16 << 20], data, raw=True))
-        nodes.append(helper.make_node('Add', [previous, f'w{i}'], [f'v{i}']))
-        previous = f'v{i}'
+def write_sum(path, weights):
+    """Writes the model that adds every weight to its input, one Add each."""
+    names = ['x'] + [f'v{i}' for i in range(len(weights))]
+    nodes = [helper.make_node('Add', [names[i], w.name], [names[i + 1]]) for i, w in enumerate(weights)]
     info = helper.make_tensor_value_info
     graph = helper.make_graph(nodes, 'g', [info('x', TensorProto.FLOAT, [16 << 20])],
-                              [info(previous, TensorProto.FLOAT, [16 << 20])], weights)
+                              [info(names[-1], TensorProto.FLOAT, [16 << 20])], weights)
     with open(path, 'wb') as f:
         f.write(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8).SerializeToString())
 
 
+def inline(path):
+    weights = []
+    data = np.zeros(16 << 20, np.float32).tobytes()
+    for i in range(24):
+        weights.append(helper.make_tensor(f'w{i}', TensorProto.FLOAT, [16 << 20], data, raw=True))
+    write_sum(path, weights)
+
+
 def external(path):
-    nodes, weights, previous = [], [], 'x'
+    weights = []
     for i in range(48):
         w = TensorProto(name=f'w{i}', data_type=TensorProto.FLOAT, dims=[16 << 20], data_location=TensorProto.EXTERNAL)
         for key, value in (('location', os.path.basename(path) + '.data'), ('offset', str(i * (64 << 20))),
@@ -39,13 +44,7 @@ def external(path):
             e = w.external_data.add()
             e.key, e.value = key, value
         weights.append(w)
-        nodes.append(helper.make_node('Add', [previous, f'w{i}'], [f'v{i}']))
-        previous = f'v{i}'
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(nodes, 'g', [info('x', TensorProto.FLOAT, [16 << 20])],
-                              [info(previous, TensorProto.FLOAT, [16 << 20])], weights)
-    with open(path, 'wb') as f:
-        f.write(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8).SerializeToString())
+    write_sum(path, weights)
     with open(path + '.data', 'wb') as f:
         block = os.urandom(1 << 20)
         for _ in range(48 * 64):
