@@ -5,7 +5,6 @@ A chain of Relu and Identity nodes goes through import, identity elimination and
 runs, peak RSS, bytes of RSS a node, and the time relative to a tenth of the nodes.
 """
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -52,10 +51,10 @@ def main(tool):
             os.waitpid(pid, 0)
             runs = [run([tool, '--passes=canonicalize', path, '-o', f'{tmp}/o.onnx']) for _ in range(5)]
             seconds, rss = statistics.median(r[0] for r in runs), max(r[1] for r in runs)
-            print(f'| {count} | {seconds:.3f} | {seconds / last if last else 0:.1f} | {rss / 1e6:.0f} | {rss / count:.0f} |')
+            growth = f'{seconds / last:.1f}' if last else '-'
+            print(f'| {count} | {seconds:.3f} | {growth} | {rss / 1e6:.0f} | {rss / count:.0f} |')
             last = seconds
 
 
 if __name__ == '__main__':
-    del resource
     main(sys.argv[1] if len(sys.argv) > 1 else 'build/release/bin/onnx-opt')
