@@ -97,6 +97,10 @@ absl::Status evaluateNode(const OpFacts &facts, EvalContext &ctx) {
   // Signatures are checked before kernels look at operands.
   if (absl::Status s = checkOperands(ctx); !s.ok())
     return s;
+  for (unsigned i : facts.single)
+    if (ctx.has(i) && ctx.datum(i).isTensor() && ctx.in(i).size() != 1)
+      return absl::InvalidArgumentError(pathOf(ctx.node()) + ": operand " + std::to_string(i) + " has " +
+                                        std::to_string(ctx.in(i).size()) + " elements, one expected");
   bool small = false;
   if (facts.storage != Storage::Native)
     for (unsigned i = 0; i < ctx.numOperands(); ++i)

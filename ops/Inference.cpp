@@ -310,6 +310,10 @@ void Inference::Engine::runNode(Node &n) {
       bool loops = !n.regions().empty() && n.opType() != "If";
       bool wasSilent = silent;
       size_t before = owner_.diagnostics_.size();
+      for (unsigned i : facts_->single)
+        if (n.operand(i) && ctx.isRanked(i))
+          if (auto count = ctx.type(i).elementCount(); count && *count != 1)
+            ctx.fail("operand " + std::to_string(i) + " has " + std::to_string(*count) + " elements, one expected");
       facts_->infer(ctx);
       silent = wasSilent;
       if (loops && owner_.diagnostics_.size() > before) {

@@ -156,6 +156,7 @@ struct OpFacts {
   bool foldable = true;      ///< constants may be computed ahead (not where the operator says how data is stored)
   Storage storage = Storage::Compute;
   std::vector<Reuse> reuse = {};
+  std::vector<unsigned> single = {}; ///< operands that hold one element: a size, an axis, a limit
 };
 
 class OpDefinition {
@@ -163,6 +164,11 @@ public:
   OpDefinition(std::string domain, std::string name) : domain(std::move(domain)), name(std::move(name)) {}
   /// Opens the block of versions from `version` on. It starts as a copy of the block before.
   OpDefinition &since(int version, OpFacts facts);
+  /// Operands of the block opened last that hold exactly one element.
+  OpDefinition &single(std::initializer_list<unsigned> operands) {
+    blocks_.back().facts.single.assign(operands);
+    return *this;
+  }
   const OpFacts *at(int64_t version) const;
   std::string domain, name;
 

@@ -2,6 +2,7 @@
 #include "onnxopt/exec/DataFiles.h"
 #include "onnxopt/ir/Export.h"
 #include "onnxopt/ir/text/Printer.h"
+#include "onnxopt/ops/support/FastMath.h"
 #include "onnxopt/tools/CommandLine.h"
 #include "onnxopt/tools/differential/Check.h"
 #include "onnxopt/tools/differential/Isolated.h"
@@ -33,6 +34,14 @@ results on the reference executor, bit for bit unless a legal rewrite may round.
   --no-reduce       leave findings as they are
   --statistics      print how often each operator was used, and why it was refused
 )";
+
+/// The fast paths of the kernels start threads, which a fork would leave behind: only children use them.
+Isolated apart(unsigned seconds, const std::function<std::string()> &body) {
+  return isolated(seconds, [&] {
+    fastmath::setEnabled(true);
+    return body();
+  });
+}
 
 struct Job {
   Seeds seeds;
@@ -103,7 +112,7 @@ void read(llvm::StringRef text, Tally &tally) {
 /// Finds out which seed of a batch ended the process.
 void examineOneByOne(const Job &job, uint64_t first, uint64_t count, Tally &tally) {
   for (uint64_t seed = first; seed < first + count; ++seed) {
-    Isolated one = isolated(20, [&] { return batch(job, seed, 1); });
+    Isolated one = apart(20, [&] { return batch(job, seed, 1); });
     if (one.finished)
       read(one.text, tally);
     else
@@ -111,13 +120,20 @@ void examineOneByOne(const Job &job, uint64_t first, uint64_t count, Tally &tall
   }
 }
 
-/// Same kind of fault by the same pipeline.
+/// The code of a diagnostic in `what`, if there is one.
+llvm::StringRef codeIn(llvm::StringRef what) {
+  size_t at = what.find("ONNX-");
+  return at == llvm::StringRef::npos ? "" : what.drop_front(at).take_until([](char c) { return c == ':'; });
+}
+
+/// Same kind of fault by the same pipeline, with the same code.
 bool isSameFault(const Isolated &run, const Finding &f) {
   if (f.kind == "crash")
     return !run.finished && run.text == f.what;
   llvm::SmallVector<llvm::StringRef, 3> parts;
   llvm::StringRef(run.text).split(parts, '\t');
-  return run.finished && parts.size() == 3 && parts[0] == f.kind && parts[1] == f.pipeline;
+  return run.finished && parts.size() == 3 && parts[0] == f.kind && parts[1] == f.pipeline &&
+         codeIn(parts[2]) == codeIn(f.what);
 }
 
 /// The model of `seed`; where building it crashes, the model whose trial run does.
@@ -132,7 +148,7 @@ absl::StatusOr<Example> build(const Job &job, uint64_t seed, Context &context, b
       return true;
     };
     options.beforeTrial = trial;
-    bool whole = isolated(20, [&] {
+    bool whole = apart(20, [&] {
                    Context scratch;
                    return generate(scratch, options, job.seeds, coverage).ok() ? "1" : "";
                  }).finished;
@@ -157,15 +173,15 @@ void writeReduced(const Job &job, uint64_t seed, const Finding &f, const std::st
     checks.pipelines = {f.pipeline};
   if (shrink) {
     Reduction r = reduce(*example, [&](const Example &candidate) {
-      return isSameFault(isolated(10,
-                                  [&] {
-                                    auto found = check(candidate, checks, job.registry);
-                                    return found ? oneLine(*found) : "";
-                                  }),
+      return isSameFault(apart(10,
+                               [&] {
+                                 auto found = check(candidate, checks, job.registry);
+                                 return found ? oneLine(*found) : "";
+                               }),
                          f);
     });
-    std::fprintf(stderr, "  reduced to %llu nodes (%u of %u tries)\n",
-                 (unsigned long long)countNodes(*example->model), r.kept, r.tried);
+    std::fprintf(stderr, "  reduced to %llu nodes (%u of %u tries)\n", (unsigned long long)countNodes(*example->model),
+                 r.kept, r.tried);
   }
   auto text = printText(*example->model);
   if (!text.ok())
@@ -184,7 +200,7 @@ void writeReduced(const Job &job, uint64_t seed, const Finding &f, const std::st
 int writeAll(const Job &job, uint64_t first, uint64_t count, const std::string &root) {
   unsigned written = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
-    Isolated run = isolated(20, [&]() -> std::string {
+    Isolated run = apart(20, [&]() -> std::string {
       Context context;
       Coverage coverage;
       GeneratorOptions options = job.generator;
@@ -242,6 +258,7 @@ int main(int argc, char **argv) {
     std::fputs(kUsage, stdout);
     return 0;
   }
+  fastmath::setEnabled(false);
   Job job;
   for (const std::string &directory : args.values("--seeds"))
     if (absl::Status s = job.seeds.add(directory); !s.ok())
@@ -261,7 +278,7 @@ int main(int argc, char **argv) {
   Tally tally;
   for (constexpr uint64_t kBatch = 50; done < count && seconds() < limit;) {
     uint64_t n = std::min(kBatch, count - done);
-    Isolated run = isolated(120, [&] { return batch(job, first + done, n); });
+    Isolated run = apart(120, [&] { return batch(job, first + done, n); });
     if (run.finished)
       read(run.text, tally);
     else
@@ -269,11 +286,13 @@ int main(int argc, char **argv) {
     done += n;
   }
   std::set<std::string> shown;
+  unsigned reduced = 0;
   for (const auto &[seed, f] : tally.findings) {
-    std::fprintf(stderr, "seed %llu: %s: %s%s%s\n", (unsigned long long)seed, f.kind.c_str(),
-                 f.pipeline.c_str(), f.pipeline.empty() ? "" : ": ", f.what.c_str());
+    std::fprintf(stderr, "seed %llu: %s: %s%s%s\n", (unsigned long long)seed, f.kind.c_str(), f.pipeline.c_str(),
+                 f.pipeline.empty() ? "" : ": ", f.what.c_str());
     // One of each sort is reduced: the others may be the same fault.
-    if (args.has("-o") && shown.insert(f.kind + f.pipeline + f.what.substr(0, 40)).second && shown.size() <= 20)
+    if (args.has("-o") && (f.kind == "crash" || shown.insert(f.kind + f.pipeline + f.what.substr(0, 40)).second) &&
+        reduced++ < 40)
       writeReduced(job, seed, f, args.value("-o"), !args.has("--no-reduce"));
   }
   if (args.has("--statistics"))

@@ -145,6 +145,9 @@ void ModelVerifier::header() {
     for (const auto &v : g.initializers())
       if (v->initializer())
         check(v->initializer()->type, g, v->name());
+    for (const Node &n : g.nodes())
+      if (const Attribute *a = n.is("Constant") ? n.attribute("value") : nullptr; a && a->asTensor())
+        check(a->asTensor()->type, g, n.result()->name());
   });
 }
 

@@ -136,7 +136,7 @@ static void inferIf(InferContext &ctx) {
     }
   }
 }
-ONNXOPT_DEFINE_OP(If) { op.since(1, {.infer = inferIf, .eval = evalIf, .storage = Storage::Native}); }
+ONNXOPT_DEFINE_OP(If) { op.since(1, {.infer = inferIf, .eval = evalIf, .storage = Storage::Native}).single({0}); }
 
 // Loop
 
@@ -318,7 +318,9 @@ static void inferLoop(InferContext &ctx) {
     ctx.setTensor(carried + i, t.element, dims);
   }
 }
-ONNXOPT_DEFINE_OP(Loop) { op.since(1, {.infer = inferLoop, .eval = evalLoop, .storage = Storage::Native}); }
+ONNXOPT_DEFINE_OP(Loop) {
+  op.since(1, {.infer = inferLoop, .eval = evalLoop, .storage = Storage::Native}).single({0, 1});
+}
 
 // Scan
 

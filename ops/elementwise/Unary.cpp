@@ -387,12 +387,15 @@ static void inferClip(InferContext &ctx) {
   ctx.setValue(0, std::move(out));
 }
 ONNXOPT_DEFINE_OP(Clip) {
-  op.since(1, {.infer = inferClip, .eval = evalClip, .total = true, .elementwise = true, .reuse = kOverwrite});
+  op.since(1, {.infer = inferClip, .eval = evalClip, .total = true, .elementwise = true, .reuse = kOverwrite})
+      .single({1, 2});
 }
 
 // Biased forms of com.microsoft: the bias is added along the last axis first.
 static absl::Status evalBiasGelu(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
+  if (ctx.has(1) && !broadcastsTo(ctx.in(1).dims(), x.dims()))
+    return invalid(ctx, "the bias does not broadcast to the input");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), x.dims()));
   bool fast = ctx.node().opType() == "FastGelu";
   if (!dispatchFloat(x.type(), [&](auto tag) {

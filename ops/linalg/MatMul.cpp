@@ -249,7 +249,9 @@ static absl::Status evalQLinearMatMul(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferQLinearMatMul(InferContext &ctx) { inferMatMulAs(ctx, 0, 3, elementOr(ctx, 7)); }
-ONNXOPT_DEFINE_OP(QLinearMatMul) { op.since(10, {.infer = inferQLinearMatMul, .eval = evalQLinearMatMul}); }
+ONNXOPT_DEFINE_OP(QLinearMatMul) {
+  op.since(10, {.infer = inferQLinearMatMul, .eval = evalQLinearMatMul}).single({6, 7});
+}
 
 // Gemm
 

@@ -22,6 +22,8 @@ std::mt19937_64 stream(EvalContext &ctx) {
 }
 
 template <typename F> absl::Status fill(EvalContext &ctx, ElementType type, llvm::ArrayRef<int64_t> dims, F draw) {
+  if (!isFloating(type))
+    return unsupportedType(ctx, type);
   ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Float, dims));
   for (int64_t i = 0; i < y.size(); ++i)
     y.mutableData<float>()[i] = float(draw());

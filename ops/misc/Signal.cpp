@@ -132,7 +132,7 @@ static void inferDFT(InferContext &ctx) {
   out[*axis] = n ? n : ctx.freshDim();
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_OP(DFT) { op.since(17, {.infer = inferDFT, .eval = evalDFT}); }
+ONNXOPT_DEFINE_OP(DFT) { op.since(17, {.infer = inferDFT, .eval = evalDFT}).single({1, 2}); }
 
 // STFT
 
@@ -182,22 +182,15 @@ static void inferSTFT(InferContext &ctx) {
     bins = ctx.getInt("onesided", 1) ? d.add(d.floorDiv(frame, d.constant(2)), d.constant(1)) : frame;
   ctx.setTensor(0, e, {batch, frames ? frames : ctx.freshDim(), bins ? bins : ctx.freshDim(), d.constant(2)});
 }
-ONNXOPT_DEFINE_OP(STFT) { op.since(17, {.infer = inferSTFT, .eval = evalSTFT}); }
+ONNXOPT_DEFINE_OP(STFT) { op.since(17, {.infer = inferSTFT, .eval = evalSTFT}).single({1, 3}); }
 
 // Windows
 
-static absl::Status cosineWindow(EvalContext &ctx, double a0, double a1, double a2) {
-  int64_t n = ctx.in(0).intAt(0);
+/// Result 0: the numbers of `f` (double) as output_datatype says.
+static absl::Status setAs(EvalContext &ctx, const Tensor &f) {
   auto type = static_cast<ElementType>(ctx.getInt("output_datatype", 1));
-  bool periodic = ctx.getInt("periodic", 1);
-  ONNXOPT_ASSIGN(f, ctx.allocate(ElementType::Double, {std::max<int64_t>(0, n)}));
-  double period = double(periodic ? n : n - 1);
-  for (int64_t i = 0; i < n; ++i) {
-    double t = 2 * M_PI * double(i) / period;
-    f.mutableData<double>()[i] = a0 - a1 * std::cos(t) + a2 * std::cos(2 * t);
-  }
   if (type == ElementType::Double) {
-    ctx.set(0, std::move(f));
+    ctx.set(0, f);
   } else if (type == ElementType::Float) {
     ctx.set(0, toFloat(f));
   } else if (isSmallFloat(type)) {
@@ -205,7 +198,7 @@ static absl::Status cosineWindow(EvalContext &ctx, double a0, double a1, double 
   } else {
     ONNXOPT_ASSIGN(y, ctx.allocate(type, f.dims()));
     if (!dispatchNumeric(type, [&](auto tag) {
-          for (int64_t i = 0; i < n; ++i)
+          for (int64_t i = 0; i < f.size(); ++i)
             y.mutableData<typename decltype(tag)::type>()[i] = typename decltype(tag)::type(f.data<double>()[i]);
         }))
       return unsupportedType(ctx, type);
@@ -213,20 +206,38 @@ static absl::Status cosineWindow(EvalContext &ctx, double a0, double a1, double 
   }
   return absl::OkStatus();
 }
+
+static absl::Status cosineWindow(EvalContext &ctx, double a0, double a1, double a2) {
+  int64_t n = ctx.in(0).intAt(0);
+  bool periodic = ctx.getInt("periodic", 1);
+  if (n < 0)
+    return invalid(ctx, "the size is negative");
+  ONNXOPT_ASSIGN(f, ctx.allocate(ElementType::Double, {n}));
+  double period = double(periodic ? n : n - 1);
+  for (int64_t i = 0; i < n; ++i) {
+    double t = 2 * M_PI * double(i) / period;
+    f.mutableData<double>()[i] = a0 - a1 * std::cos(t) + a2 * std::cos(2 * t);
+  }
+  return setAs(ctx, f);
+}
 static void inferWindow(InferContext &ctx) {
   const SymTensor *v = ctx.value(0);
   Dim n = v && v->elements.size() == 1 ? v->elements[0] : Dim();
+  if (n && n.isConstant() && n.constant() < 0)
+    return ctx.fail("the size is negative");
   ctx.setTensor(0, static_cast<ElementType>(ctx.getInt("output_datatype", 1)), {n ? n : ctx.freshDim()});
 }
 static absl::Status evalHann(EvalContext &ctx) { return cosineWindow(ctx, 0.5, 0.5, 0); }
 static absl::Status evalHamming(EvalContext &ctx) { return cosineWindow(ctx, 25.0 / 46, 21.0 / 46, 0); }
 static absl::Status evalBlackman(EvalContext &ctx) { return cosineWindow(ctx, 0.42, 0.5, 0.08); }
-ONNXOPT_DEFINE_OP(HannWindow) { op.since(17, {.infer = inferWindow, .eval = evalHann, .storage = Storage::Native}); }
+ONNXOPT_DEFINE_OP(HannWindow) {
+  op.since(17, {.infer = inferWindow, .eval = evalHann, .storage = Storage::Native}).single({0});
+}
 ONNXOPT_DEFINE_OP(HammingWindow) {
-  op.since(17, {.infer = inferWindow, .eval = evalHamming, .storage = Storage::Native});
+  op.since(17, {.infer = inferWindow, .eval = evalHamming, .storage = Storage::Native}).single({0});
 }
 ONNXOPT_DEFINE_OP(BlackmanWindow) {
-  op.since(17, {.infer = inferWindow, .eval = evalBlackman, .storage = Storage::Native});
+  op.since(17, {.infer = inferWindow, .eval = evalBlackman, .storage = Storage::Native}).single({0});
 }
 
 // MelWeightMatrix
@@ -234,21 +245,21 @@ ONNXOPT_DEFINE_OP(BlackmanWindow) {
 static absl::Status evalMel(EvalContext &ctx) {
   int64_t mels = ctx.in(0).intAt(0), length = ctx.in(1).intAt(0), rate = ctx.in(2).intAt(0);
   double low = ctx.in(3).floatAt(0), high = ctx.in(4).floatAt(0);
-  int64_t bins = length / 2 + 1;
-  if (mels < 0 || length < 0 || rate <= 0)
+  if (mels < 0 || length < 0 || rate <= 0 || length == INT64_MAX)
     return invalid(ctx, "sizes must be positive");
+  int64_t bins = length / 2 + 1;
   auto toMel = [](double hz) { return 2595 * std::log1p(hz / 700) / std::log(10.0); };
   double lowMel = toMel(low), stepMel = (toMel(high) - lowMel) / double(mels + 2);
+  ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Double, {bins, mels}));
   std::vector<int64_t> edge(mels + 2);
   for (int64_t i = 0; i < mels + 2; ++i)
     edge[i] = int64_t(std::floor(double(length + 1) * 700 *
                                  std::expm1((double(i) * stepMel + lowMel) / 2595 * std::log(10.0)) / double(rate)));
-  ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Float, {bins, mels}));
   for (int64_t m = 0; m < mels; ++m) {
     int64_t a = edge[m], b = edge[m + 1], c = edge[m + 2];
     auto put = [&](int64_t j, double v) {
       if (j >= 0 && j < bins)
-        y.mutableData<float>()[j * mels + m] = float(v);
+        y.mutableData<double>()[j * mels + m] = double(float(v));
     };
     if (a == b)
       put(b, 1);
@@ -258,9 +269,7 @@ static absl::Status evalMel(EvalContext &ctx) {
     for (int64_t j = b; j < c; ++j)
       put(j, double(c - j) / double(c - b));
   }
-  auto type = static_cast<ElementType>(ctx.getInt("output_datatype", 1));
-  ctx.set(0, type == ElementType::Double ? toDouble(y) : isSmallFloat(type) ? fromFloat(y, type) : y);
-  return absl::OkStatus();
+  return setAs(ctx, y);
 }
 static void inferMel(InferContext &ctx) {
   auto one = [&](unsigned i) {
@@ -272,4 +281,6 @@ static void inferMel(InferContext &ctx) {
       length ? ctx.dims().add(ctx.dims().floorDiv(length, ctx.constantDim(2)), ctx.constantDim(1)) : ctx.freshDim();
   ctx.setTensor(0, static_cast<ElementType>(ctx.getInt("output_datatype", 1)), {bins, mels ? mels : ctx.freshDim()});
 }
-ONNXOPT_DEFINE_OP(MelWeightMatrix) { op.since(17, {.infer = inferMel, .eval = evalMel, .storage = Storage::Native}); }
+ONNXOPT_DEFINE_OP(MelWeightMatrix) {
+  op.since(17, {.infer = inferMel, .eval = evalMel, .storage = Storage::Native}).single({0, 1, 2, 3, 4});
+}

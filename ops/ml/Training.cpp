@@ -63,7 +63,7 @@ static absl::Status evalMomentum(EvalContext &ctx) {
     return x - rate * (nesterov ? g + alpha * v[0] : v[0]);
   });
 }
-ONNXOPT_DEFINE_TRAINING_OP(Momentum) { op.since(1, {.infer = inferUpdate<1>, .eval = evalMomentum}); }
+ONNXOPT_DEFINE_TRAINING_OP(Momentum) { op.since(1, {.infer = inferUpdate<1>, .eval = evalMomentum}).single({0, 1}); }
 
 static absl::Status evalAdagrad(EvalContext &ctx) {
   double epsilon = ctx.getFloat("epsilon"), norm = ctx.getFloat("norm_coefficient");
@@ -74,7 +74,7 @@ static absl::Status evalAdagrad(EvalContext &ctx) {
     return x - rate * g / (std::sqrt(h[0]) + epsilon);
   });
 }
-ONNXOPT_DEFINE_TRAINING_OP(Adagrad) { op.since(1, {.infer = inferUpdate<1>, .eval = evalAdagrad}); }
+ONNXOPT_DEFINE_TRAINING_OP(Adagrad) { op.since(1, {.infer = inferUpdate<1>, .eval = evalAdagrad}).single({0, 1}); }
 
 static absl::Status evalAdam(EvalContext &ctx) {
   double rate = ctx.in(0).floatAt(0), alpha = ctx.getFloat("alpha"), beta = ctx.getFloat("beta"),
@@ -90,4 +90,4 @@ static absl::Status evalAdam(EvalContext &ctx) {
     return (1 - post) * (x - rate * s[0] / (std::sqrt(s[1]) + epsilon));
   });
 }
-ONNXOPT_DEFINE_TRAINING_OP(Adam) { op.since(1, {.infer = inferUpdate<2>, .eval = evalAdam}); }
+ONNXOPT_DEFINE_TRAINING_OP(Adam) { op.since(1, {.infer = inferUpdate<2>, .eval = evalAdam}).single({0, 1}); }

@@ -309,6 +309,9 @@ static absl::Status evalCausalConv(EvalContext &ctx) {
   if (x.rank() != 3 || w.rank() != 3 || w.dim(0) != x.dim(1))
     return invalid(ctx, "input and weight do not fit");
   int64_t B = x.dim(0), C = x.dim(1), L = x.dim(2), K = w.dim(2);
+  if (w.dim(1) != 1 || K < 1 || (ctx.has(2) && ctx.in(2).size() != C) ||
+      (ctx.has(3) && ctx.in(3).dims() != llvm::ArrayRef<int64_t>({B, C, K - 1})))
+    return invalid(ctx, "weight, bias or past state do not fit");
   ONNXOPT_ASSIGN(padded, ctx.allocate(x.type(), {B, C, L + K - 1}));
   for (int64_t i = 0; i < B * C; ++i) {
     if (ctx.has(3) && K > 1)
@@ -361,6 +364,8 @@ static absl::Status evalRotary(EvalContext &ctx) {
   if (cosCache.rank() == 0 || cosCache.dim(cosCache.rank() - 1) != half || sinCache.dims() != cosCache.dims() ||
       rotary > D)
     return invalid(ctx, "the caches do not fit");
+  if (positions && ctx.in(3).size() != B * S)
+    return invalid(ctx, "position_ids needs one element for each position");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), x.dims()));
   absl::Status status;
   if (!dispatchFloat(x.type(), [&](auto tag) {

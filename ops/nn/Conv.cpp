@@ -64,6 +64,9 @@ void convolve(const Tensor &x, const Tensor &w, const A *bias, const nn::Windows
 absl::StatusOr<nn::Windows> convWindows(EvalContext &ctx, const Tensor &x, const Tensor &w, int64_t groups) {
   if (x.rank() < 3 || w.rank() != x.rank() || groups <= 0 || w.dim(0) % groups || x.dim(1) != w.dim(1) * groups)
     return invalid(ctx, "input and weight do not fit");
+  std::vector<int64_t> kernel = ctx.getInts("kernel_shape");
+  if (!kernel.empty() && llvm::ArrayRef<int64_t>(kernel) != w.dims().drop_front(2))
+    return invalid(ctx, "kernel_shape differs from the weight's sizes");
   std::string why;
   auto win = nn::resolve(ctx, x.dims().drop_front(2), w.dims().drop_front(2), why);
   if (!win)
@@ -175,6 +178,8 @@ static absl::Status evalConvInteger(EvalContext &ctx) {
     return win.status();
   int32_t zx = ctx.has(2) ? int32_t(ctx.in(2).intAt(0)) : 0;
   llvm::SmallVector<int32_t, 8> zw;
+  if (ctx.has(3) && ctx.in(3).size() != 1 && ctx.in(3).size() != w.dim(0))
+    return invalid(ctx, "w_zero_point needs one element, or one for each output channel");
   if (ctx.has(3))
     for (int64_t v : ctx.in(3).ints())
       zw.push_back(int32_t(v));
@@ -184,7 +189,7 @@ static absl::Status evalConvInteger(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferConvInteger(InferContext &ctx) { inferConvFrom(ctx, 0, 1, ElementType::Int32); }
-ONNXOPT_DEFINE_OP(ConvInteger) { op.since(10, {.infer = inferConvInteger, .eval = evalConvInteger}); }
+ONNXOPT_DEFINE_OP(ConvInteger) { op.since(10, {.infer = inferConvInteger, .eval = evalConvInteger}).single({2}); }
 
 static absl::Status evalQLinearConv(EvalContext &ctx) {
   Tensor x = widen(ctx.in(0)), w = widen(ctx.in(3));
@@ -192,6 +197,9 @@ static absl::Status evalQLinearConv(EvalContext &ctx) {
   auto win = convWindows(ctx, x, w, groups);
   if (!win.ok())
     return win.status();
+  for (unsigned i : {4u, 5u})
+    if (ctx.in(i).size() != 1 && ctx.in(i).size() != w.dim(0))
+      return invalid(ctx, "w_scale and w_zero_point need one element, or one for each output channel");
   llvm::SmallVector<int32_t, 8> zw;
   for (int64_t v : ctx.in(5).ints())
     zw.push_back(int32_t(v));
@@ -217,7 +225,9 @@ static absl::Status evalQLinearConv(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferQLinearConv(InferContext &ctx) { inferConvFrom(ctx, 0, 3, elementOr(ctx, 7)); }
-ONNXOPT_DEFINE_OP(QLinearConv) { op.since(10, {.infer = inferQLinearConv, .eval = evalQLinearConv}); }
+ONNXOPT_DEFINE_OP(QLinearConv) {
+  op.since(10, {.infer = inferQLinearConv, .eval = evalQLinearConv}).single({1, 2, 6, 7});
+}
 
 // ConvTranspose
 

@@ -58,7 +58,9 @@ static absl::Status evalNonMaxSuppression(EvalContext &ctx) {
 static void inferNonMaxSuppression(InferContext &ctx) {
   ctx.setTensor(0, ElementType::Int64, {ctx.freshDim(), ctx.constantDim(3)});
 }
-ONNXOPT_DEFINE_OP(NonMaxSuppression) { op.since(10, {.infer = inferNonMaxSuppression, .eval = evalNonMaxSuppression}); }
+ONNXOPT_DEFINE_OP(NonMaxSuppression) {
+  op.since(10, {.infer = inferNonMaxSuppression, .eval = evalNonMaxSuppression}).single({2, 3, 4});
+}
 
 // RoiAlign, MaxRoiPool
 

@@ -16,8 +16,8 @@ static Tensor as(const Tensor &t, ElementType e) {
 
 static absl::Status evalFlexAttention(EvalContext &ctx) {
   const Tensor &q = ctx.in(0), &k = ctx.in(1), &v = ctx.in(2);
-  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || k.dim(1) == 0 || q.dim(1) % k.dim(1) || k.dim(1) != v.dim(1) ||
-      k.dim(2) != v.dim(2) || k.dim(3) != q.dim(3))
+  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || k.dim(0) != q.dim(0) || v.dim(0) != q.dim(0) ||
+      k.dim(1) == 0 || q.dim(1) % k.dim(1) || k.dim(1) != v.dim(1) || k.dim(2) != v.dim(2) || k.dim(3) != q.dim(3))
     return invalid(ctx, "Q, K and V do not fit");
   int64_t B = q.dim(0), H = q.dim(1), L = q.dim(2), E = q.dim(3), S = k.dim(2), DV = v.dim(3), repeat = H / k.dim(1);
   double scale = ctx.hasAttribute("scale") ? ctx.getFloat("scale") : 1 / std::sqrt(double(E));

@@ -135,7 +135,7 @@ absl::Status layerNorm(EvalContext &ctx, const Tensor &x, int64_t axis, const Te
   if (scale) {
     ONNXOPT_ASSIGN(t, broadcastTo(ctx, *scale,
                                   scale->rank() > normDims.size() ? Dims(x.dims().begin(), x.dims().end()) : normDims));
-    s = t;
+    s = t.type() == x.type() ? t : x.type() == ElementType::Double ? toDouble(t) : toFloat(t);
   }
   if (bias) {
     ONNXOPT_ASSIGN(
@@ -161,6 +161,9 @@ absl::Status layerNorm(EvalContext &ctx, const Tensor &x, int64_t axis, const Te
         }
       }))
     return unsupportedType(ctx, x.type());
+  // Where the scale has a type of its own, the result has it too.
+  if (scale && scale->type() != y.type())
+    y = scale->type() == ElementType::Double ? toDouble(y) : toFloat(y);
   ctx.set(0, std::move(y));
   if (meanResult > 0)
     ctx.set(meanResult, std::move(means));
@@ -196,7 +199,13 @@ static absl::Status evalRMSNormalization(EvalContext &ctx) {
   return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), ctx.has(1) ? &ctx.in(1) : nullptr, nullptr,
                    ctx.getFloat("epsilon", 1e-5f), false, -1, -1);
 }
-ONNXOPT_DEFINE_OP(RMSNormalization) { op.since(23, {.infer = typeOnly, .eval = evalRMSNormalization}); }
+static void inferRMSNormalization(InferContext &ctx) {
+  inferLayerNorm(ctx);
+  Type t = ctx.results[0].type.isTensor() ? ctx.results[0].type : Type::tensor(ElementType::Undefined);
+  t.element = elementOr(ctx, 1);
+  ctx.setType(0, std::move(t));
+}
+ONNXOPT_DEFINE_OP(RMSNormalization) { op.since(23, {.infer = inferRMSNormalization, .eval = evalRMSNormalization}); }
 // Registered by onnxruntime in the default domain too.
 static absl::Status evalSimplifiedLayerNormalization(EvalContext &ctx) {
   return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), &ctx.in(1), nullptr, ctx.getFloat("epsilon", 1e-5f), false,
@@ -212,8 +221,8 @@ static absl::Status skipNorm(EvalContext &ctx, bool center) {
   const Tensor *beta = center && ctx.has(3) ? &ctx.in(3) : nullptr;
   unsigned biasAt = center ? 4 : 3;
   ONNXOPT_ASSIGN(sum, ctx.allocate(x.type(), x.dims()));
-  if (!broadcastDims(x.dims(), skip.dims()))
-    return invalid(ctx, "skip does not broadcast to the input");
+  if (!broadcastsTo(skip.dims(), x.dims()) || (ctx.has(biasAt) && !broadcastsTo(ctx.in(biasAt).dims(), x.dims())))
+    return invalid(ctx, "skip or bias does not broadcast to the input");
   absl::Status status;
   if (!dispatchFloat(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
@@ -441,5 +450,5 @@ static void inferDropout(InferContext &ctx) {
 }
 ONNXOPT_DEFINE_OP(Dropout) {
   op.since(1, {.infer = inferDropout, .eval = evalDropout, .reuse = {{0, 0, Reuse::View}}});
-  op.since(12, {.infer = inferDropout, .eval = evalDropout, .deterministic = false});
+  op.since(12, {.infer = inferDropout, .eval = evalDropout, .deterministic = false}).single({1, 2});
 }

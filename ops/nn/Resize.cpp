@@ -146,6 +146,10 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
   const Tensor &x = ctx.in(0);
   if (mode == "bilinear")
     mode = "linear";
+  if (mode != "nearest" && mode != "linear" && mode != "cubic")
+    return invalid(ctx, "mode '" + mode + "' is unknown");
+  if (mode != "nearest" && x.isString())
+    return unsupportedType(ctx, x.type());
   int64_t rank = x.rank();
   float extrapolation = ctx.getFloat("extrapolation_value", 0);
   for (int64_t d : x.dims())

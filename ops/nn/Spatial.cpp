@@ -151,7 +151,7 @@ static absl::Status evalAffineGrid(EvalContext &ctx) {
   auto size = ctx.in(1).ints();
   bool corners = ctx.getInt("align_corners");
   int64_t n = int64_t(size.size()) - 2;
-  if (n < 2 || n > 3 || theta.rank() != 3 || theta.dim(1) != n || theta.dim(2) != n + 1)
+  if (n < 2 || n > 3 || theta.rank() != 3 || theta.dim(0) != size[0] || theta.dim(1) != n || theta.dim(2) != n + 1)
     return invalid(ctx, "theta and size do not fit");
   Dims dims{size[0]};
   int64_t points = 1;
@@ -217,6 +217,9 @@ static absl::Status evalCol2Im(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
   auto image = ctx.in(1).ints(), block = ctx.in(2).ints();
   size_t n = image.size();
+  auto positive = [](int64_t v) { return v > 0; };
+  if (block.size() != n || x.rank() != 3 || !llvm::all_of(image, positive) || !llvm::all_of(block, positive))
+    return invalid(ctx, "needs rank 3, and as many positive block sizes as image sizes");
   auto ints = [&](llvm::StringRef name, int64_t fill, size_t count) {
     std::vector<int64_t> v = ctx.getInts(name);
     v.resize(count, fill);
@@ -224,16 +227,18 @@ static absl::Status evalCol2Im(EvalContext &ctx) {
   };
   std::vector<int64_t> strides = ints("strides", 1, n), dilations = ints("dilations", 1, n),
                        pads = ints("pads", 0, 2 * n);
+  if (!llvm::all_of(strides, positive) || !llvm::all_of(dilations, positive) || !elementCount(image) ||
+      !elementCount(block))
+    return invalid(ctx, "strides, dilations or sizes are out of range");
   int64_t taps = 1, plane = 1, windows = 1;
   Dims counts;
   for (size_t i = 0; i < n; ++i) {
     taps *= block[i];
     plane *= image[i];
-    counts.push_back(
-        (image[i] + pads[i] + pads[i + n] - dilations[i] * (block[i] - 1) - 1) / std::max<int64_t>(1, strides[i]) + 1);
+    counts.push_back((image[i] + pads[i] + pads[i + n] - dilations[i] * (block[i] - 1) - 1) / strides[i] + 1);
     windows *= counts.back();
   }
-  if (block.size() != n || x.rank() != 3 || taps <= 0 || x.dim(1) % taps || x.dim(2) != windows)
+  if (x.dim(1) % taps || x.dim(2) != windows || llvm::any_of(counts, [](int64_t c) { return c <= 0; }))
     return invalid(ctx, "operands do not fit");
   int64_t channels = x.dim(1) / taps;
   Dims dims{x.dim(0), channels};

@@ -247,6 +247,8 @@ class ScaleIndex {
 public:
   static std::optional<ScaleIndex> make(EvalContext &ctx, const Tensor &x, const Tensor &scale) {
     ScaleIndex s;
+    if (ctx.has(2) && ctx.in(2).size() != scale.size())
+      return std::nullopt;
     s.single_ = scale.size() == 1 && scale.rank() <= 1;
     if (s.single_)
       return s;
@@ -263,11 +265,17 @@ public:
     }
     if (scale.rank() != x.rank())
       return std::nullopt;
+    for (size_t i = 0; i < x.rank(); ++i)
+      if (int64_t(i) != axis && scale.dim(i) != x.dim(i))
+        return std::nullopt;
     s.blocks_ = scale.dim(axis);
     s.block_ = ctx.getInt("block_size");
+    if (s.block_ < 0)
+      return std::nullopt;
     if (!s.block_)
       s.block_ = s.blocks_ ? (split.axis + s.blocks_ - 1) / s.blocks_ : 1;
-    return s.blocks_ && (split.axis + s.block_ - 1) / s.block_ == s.blocks_ ? std::optional(s) : std::nullopt;
+    return s.blocks_ && s.block_ && (split.axis + s.block_ - 1) / s.block_ == s.blocks_ ? std::optional(s)
+                                                                                        : std::nullopt;
   }
   int64_t operator()(int64_t i) const {
     if (single_)
@@ -310,7 +318,7 @@ static absl::Status evalQuantizeLinear(EvalContext &ctx) {
   ElementType type = quantizedType(ctx, ctx.has(2) ? ctx.in(2).type() : ElementType::Undefined);
   auto index = ScaleIndex::make(ctx, x, scale);
   if (!index)
-    return invalid(ctx, "scale does not fit the operand");
+    return invalid(ctx, "scale and zero point do not fit the operand");
   bool saturate = ctx.getInt("saturate", 1);
   auto precision = static_cast<ElementType>(ctx.getInt("precision", 0));
   if (precision == ElementType::Undefined)
@@ -352,7 +360,7 @@ static absl::Status evalDequantizeLinear(EvalContext &ctx) {
   const Tensor &x = ctx.in(0), &scale = ctx.in(1);
   auto index = ScaleIndex::make(ctx, x, scale);
   if (!index)
-    return invalid(ctx, "scale does not fit the operand");
+    return invalid(ctx, "scale and zero point do not fit the operand");
   int64_t wanted = ctx.getInt("output_dtype", 0);
   ElementType type = wanted ? static_cast<ElementType>(wanted) : scale.type();
   ONNXOPT_ASSIGN(y, ctx.allocate(type, x.dims()));
@@ -377,9 +385,9 @@ static absl::Status evalDequantizeLinear(EvalContext &ctx) {
 static void inferDequantizeLinear(InferContext &ctx) {
   Type t = ctx.type(0);
   int64_t wanted = ctx.getInt("output_dtype", 0);
-  ElementType e = wanted               ? static_cast<ElementType>(wanted)
-                  : ctx.version() < 19 ? ElementType::Float
-                                       : elementOr(ctx, 1);
+  ElementType e = wanted                                              ? static_cast<ElementType>(wanted)
+                  : ctx.version() < 19 && ctx.node().domain().empty() ? ElementType::Float
+                                                                      : elementOr(ctx, 1);
   if (!t.isTensor())
     t = Type::tensor(e);
   t.element = e;

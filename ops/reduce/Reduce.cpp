@@ -336,8 +336,8 @@ static absl::Status evalCumSum(EvalContext &ctx) {
 static absl::Status evalCumProd(EvalContext &ctx) {
   return cumulative(ctx, [](auto a, auto b) { return a * b; }, 1);
 }
-ONNXOPT_DEFINE_OP(CumSum) { op.since(11, reduction(evalCumSum, typeOnly)); }
-ONNXOPT_DEFINE_OP(CumProd) { op.since(26, reduction(evalCumProd, typeOnly)); }
+ONNXOPT_DEFINE_OP(CumSum) { op.since(11, reduction(evalCumSum, typeOnly)).single({1}); }
+ONNXOPT_DEFINE_OP(CumProd) { op.since(26, reduction(evalCumProd, typeOnly)).single({1}); }
 
 // Softmax family
 
@@ -467,4 +467,7 @@ static void inferTopK(InferContext &ctx) {
   ctx.setTensor(0, e, out);
   ctx.setTensor(1, ElementType::Int64, out);
 }
-ONNXOPT_DEFINE_OP(TopK) { op.since(1, reduction(evalTopK, inferTopK)); }
+ONNXOPT_DEFINE_OP(TopK) {
+  op.since(1, reduction(evalTopK, inferTopK));
+  op.since(10, reduction(evalTopK, inferTopK)).single({1});
+}

@@ -79,7 +79,7 @@ static void inferSequenceInsert(InferContext &ctx) {
   // A fresh sequence has no shape of its own yet, but it may hold something already.
   ctx.setType(0, Type::sequenceOf(merge(ctx, have, ctx.type(1))));
 }
-ONNXOPT_DEFINE_OP(SequenceInsert) { op.since(11, container(inferSequenceInsert, evalSequenceInsert)); }
+ONNXOPT_DEFINE_OP(SequenceInsert) { op.since(11, container(inferSequenceInsert, evalSequenceInsert)).single({2}); }
 
 static absl::Status evalSequenceErase(EvalContext &ctx) {
   Datum s = ctx.datum(0);
@@ -91,7 +91,7 @@ static absl::Status evalSequenceErase(EvalContext &ctx) {
   ctx.set(0, std::move(s));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_OP(SequenceErase) { op.since(11, container(sameAs<0>, evalSequenceErase)); }
+ONNXOPT_DEFINE_OP(SequenceErase) { op.since(11, container(sameAs<0>, evalSequenceErase)).single({1}); }
 
 static absl::Status evalSequenceAt(EvalContext &ctx) {
   auto at = position(ctx, 1, ctx.datum(0).elements().size(), false);
@@ -104,7 +104,7 @@ static void inferSequenceAt(InferContext &ctx) {
   if (ctx.type(0).kind == Type::Sequence)
     ctx.setType(0, elementOf(ctx, 0));
 }
-ONNXOPT_DEFINE_OP(SequenceAt) { op.since(11, container(inferSequenceAt, evalSequenceAt)); }
+ONNXOPT_DEFINE_OP(SequenceAt) { op.since(11, container(inferSequenceAt, evalSequenceAt)).single({1}); }
 
 static absl::Status evalSequenceLength(EvalContext &ctx) {
   ctx.set(0, Tensor::scalar<int64_t>(ElementType::Int64, ctx.datum(0).elements().size()));

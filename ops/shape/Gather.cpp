@@ -2,6 +2,8 @@
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
+#include <complex>
+
 using namespace onnxopt;
 using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
@@ -299,14 +301,21 @@ static absl::Status evalTensorScatter(EvalContext &ctx) {
   axis = normalizeAxis(axis, y.rank());
   if (axis == 0)
     return invalid(ctx, "axis must not be the batch");
+  for (size_t i = 0; i < y.rank(); ++i)
+    if (int64_t(i) != axis && update.dim(i) != y.dim(i))
+      return invalid(ctx, "cache and update differ beside the axis");
+  if (ctx.has(2) && ctx.in(2).size() != y.dim(0))
+    return invalid(ctx, "write_indices needs one element for each batch");
   bool circular = ctx.getString("mode", "linear") == "circular";
   AxisSplit s(y.dims(), axis), u(update.dims(), axis);
   int64_t perBatch = s.outer / std::max<int64_t>(1, y.dim(0));
   for (int64_t o = 0; o < s.outer; ++o) {
     int64_t start = ctx.has(2) ? ctx.in(2).intAt(o / std::max<int64_t>(1, perBatch)) : 0;
     for (int64_t k = 0; k < u.axis; ++k) {
+      if (start < 0 || start > s.axis)
+        return invalid(ctx, "write beyond the cache");
       int64_t at = start + k;
-      if (circular)
+      if (circular && s.axis)
         at %= s.axis;
       if (at < 0 || at >= s.axis)
         return invalid(ctx, "write beyond the cache");
@@ -369,9 +378,18 @@ ONNXOPT_DEFINE_OP(Compress) { op.since(9, movement(inferCompress, evalCompress))
 
 static absl::Status evalNonZero(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
+  auto isZero = [&](int64_t i) {
+    if (x.isString())
+      return x.strings()[i].empty();
+    if (x.type() == ElementType::Complex64)
+      return x.data<std::complex<float>>()[i] == 0.0f;
+    if (x.type() == ElementType::Complex128)
+      return x.data<std::complex<double>>()[i] == 0.0;
+    return isFloating(x.type()) ? x.floatAt(i) == 0 : x.intAt(i) == 0;
+  };
   llvm::SmallVector<int64_t, 64> at;
   for (int64_t i = 0; i < x.size(); ++i)
-    if (x.isString() ? !x.strings()[i].empty() : isFloating(x.type()) ? x.floatAt(i) != 0 : x.intAt(i) != 0)
+    if (!isZero(i))
       at.push_back(i);
   // A scalar counts as a vector of one.
   Dims own = x.rank() ? stridesOf(x.dims()) : Dims{1};
@@ -436,10 +454,14 @@ static void inferOneHot(InferContext &ctx) {
   out.insert(out.begin() + *axis, depth ? depth : ctx.freshDim());
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_OP(OneHot) { op.since(9, {.infer = inferOneHot, .eval = evalOneHot, .storage = Storage::Native}); }
+ONNXOPT_DEFINE_OP(OneHot) {
+  op.since(9, {.infer = inferOneHot, .eval = evalOneHot, .storage = Storage::Native}).single({1});
+}
 
 static absl::Status evalUnique(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
+  if (x.type() == ElementType::Complex64 || x.type() == ElementType::Complex128)
+    return unsupportedType(ctx, x.type()); // complex numbers have no order
   bool flat = !ctx.hasAttribute("axis"), sorted = ctx.getInt("sorted", 1);
   int64_t axis = ctx.getInt("axis", 0);
   if (!flat && !axisInRange(axis, x.rank()))

@@ -938,7 +938,10 @@ static void inferTile(InferContext &ctx) {
   }
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_OP(Tile) { op.since(1, movement(inferTile, evalTile)); }
+ONNXOPT_DEFINE_OP(Tile) {
+  op.since(1, movement(inferTile, evalTile)).single({1, 2});
+  op.since(6, movement(inferTile, evalTile));
+}
 
 // ConstantOfShape, Range
 
@@ -1048,7 +1051,7 @@ static void inferRange(InferContext &ctx) {
   }
   ctx.setTensor(0, e, {size ? size : ctx.freshDim()});
 }
-ONNXOPT_DEFINE_OP(Range) { op.since(11, {.infer = inferRange, .eval = evalRange}); }
+ONNXOPT_DEFINE_OP(Range) { op.since(11, {.infer = inferRange, .eval = evalRange}).single({0, 1, 2}); }
 
 // DepthToSpace, SpaceToDepth
 
@@ -1134,7 +1137,7 @@ static absl::Status evalTrilu(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-ONNXOPT_DEFINE_OP(Trilu) { op.since(14, movement(typeOnly, evalTrilu)); }
+ONNXOPT_DEFINE_OP(Trilu) { op.since(14, movement(typeOnly, evalTrilu)).single({1}); }
 
 static absl::Status evalEyeLike(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
@@ -1315,4 +1318,7 @@ static void inferPad(InferContext &ctx) {
   }
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_OP(Pad) { op.since(1, movement(inferPad, evalPad)); }
+ONNXOPT_DEFINE_OP(Pad) {
+  op.since(1, movement(inferPad, evalPad));
+  op.since(11, movement(inferPad, evalPad)).single({2});
+}

@@ -123,9 +123,16 @@ absl::StatusOr<Tensor> stridedCopy(EvalContext &ctx, const Tensor &source, llvm:
   return made;
 }
 
+bool broadcastsTo(llvm::ArrayRef<int64_t> from, llvm::ArrayRef<int64_t> to) {
+  auto joint = broadcastDims(from, to);
+  return joint && llvm::ArrayRef<int64_t>(*joint) == to;
+}
+
 absl::StatusOr<Tensor> broadcastTo(EvalContext &ctx, const Tensor &t, llvm::ArrayRef<int64_t> dims) {
   if (t.dims() == dims)
     return t;
+  if (!broadcastsTo(t.dims(), dims))
+    return invalid(ctx, "an operand does not broadcast to the shape it must have");
   return stridedCopy(ctx, t, dims, broadcastStrides(t.dims(), dims));
 }
 

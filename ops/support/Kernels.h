@@ -89,6 +89,8 @@ Dims broadcastStrides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> out)
 /// Copies elements: result[i0, i1, ...] = source[offset + sum(ik * strides[k])]. Any element type of whole bytes.
 absl::StatusOr<Tensor> stridedCopy(EvalContext &ctx, const Tensor &source, llvm::ArrayRef<int64_t> dims,
                                    llvm::ArrayRef<int64_t> strides, int64_t offset = 0);
+/// Whether an operand of dims `from` can stand for one of dims `to`.
+bool broadcastsTo(llvm::ArrayRef<int64_t> from, llvm::ArrayRef<int64_t> to);
 absl::StatusOr<Tensor> broadcastTo(EvalContext &ctx, const Tensor &t, llvm::ArrayRef<int64_t> dims);
 /// Copies element `from` of `source` to element `to` of `target` (strings too).
 void copyElement(const Tensor &source, int64_t from, Tensor &target, int64_t to);

@@ -14,32 +14,95 @@ namespace {
 
 /// Operators whose float results are exact on small whole numbers, in any order of evaluation.
 bool isExactArithmetic(llvm::StringRef op) {
-  static const std::set<llvm::StringRef> ops = {
-      "Add",  "Sub",    "Mul",    "Neg",       "Abs",       "Min",       "Max",        "Relu",          "Floor",
-      "Ceil", "Round",  "Sign",   "Clip",      "MatMul",    "Gemm",      "Conv",       "ReduceSum",     "ReduceMax",
-      "Sum",  "CumSum", "Einsum", "ReduceMin", "MaxPool",   "ReduceL1",  "ConvInteger", "GlobalMaxPool", "ReduceSumSquare"};
+  static const std::set<llvm::StringRef> ops = {"Add",         "Sub",           "Mul",
+                                                "Neg",         "Abs",           "Min",
+                                                "Max",         "Relu",          "Floor",
+                                                "Ceil",        "Round",         "Sign",
+                                                "Clip",        "MatMul",        "Gemm",
+                                                "Conv",        "ReduceSum",     "ReduceMax",
+                                                "Sum",         "CumSum",        "Einsum",
+                                                "ReduceMin",   "MaxPool",       "ReduceL1",
+                                                "ConvInteger", "GlobalMaxPool", "ReduceSumSquare"};
   return ops.count(op);
 }
 
 /// Operators that move elements and compute nothing with them.
 bool isMovement(llvm::StringRef op) {
-  static const std::set<llvm::StringRef> ops = {
-      "Identity",  "Reshape", "Transpose",        "Squeeze",      "Unsqueeze",       "Flatten",      "Concat",    "Split",
-      "Slice",     "Gather",  "GatherElements",   "GatherND",     "Expand",          "Tile",         "Pad",       "Where",
-      "Trilu",     "Shape",   "SequenceConstruct", "SequenceAt",  "SplitToSequence", "Size",         "Constant",  "Dropout",
-      "OptionalGetElement",   "Optional",         "DepthToSpace", "SpaceToDepth",    "ConstantOfShape", "ReverseSequence",
-      "ConcatFromSequence",   "SequenceInsert",   "SequenceErase", "SequenceLength", "SequenceEmpty", "EyeLike",  "Range",
-      "CenterCropPad", "ScatterElements", "ScatterND", "Compress", "OptionalHasElement"};
+  static const std::set<llvm::StringRef> ops = {"Identity",
+                                                "Reshape",
+                                                "Transpose",
+                                                "Squeeze",
+                                                "Unsqueeze",
+                                                "Flatten",
+                                                "Concat",
+                                                "Split",
+                                                "Slice",
+                                                "Gather",
+                                                "GatherElements",
+                                                "GatherND",
+                                                "Expand",
+                                                "Tile",
+                                                "Pad",
+                                                "Where",
+                                                "Trilu",
+                                                "Shape",
+                                                "SequenceConstruct",
+                                                "SequenceAt",
+                                                "SplitToSequence",
+                                                "Size",
+                                                "Constant",
+                                                "Dropout",
+                                                "OptionalGetElement",
+                                                "Optional",
+                                                "DepthToSpace",
+                                                "SpaceToDepth",
+                                                "ConstantOfShape",
+                                                "ReverseSequence",
+                                                "ConcatFromSequence",
+                                                "SequenceInsert",
+                                                "SequenceErase",
+                                                "SequenceLength",
+                                                "SequenceEmpty",
+                                                "EyeLike",
+                                                "Range",
+                                                "CenterCropPad",
+                                                "ScatterElements",
+                                                "ScatterND",
+                                                "Compress",
+                                                "OptionalHasElement"};
   return ops.count(op);
 }
 
 /// Operators whose float results move little when their operands move little.
 bool isContinuous(llvm::StringRef op) {
-  static const std::set<llvm::StringRef> ops = {
-      "Exp",      "Tanh",       "Sigmoid",           "Erf",           "Softmax",     "LogSoftmax",        "Sin",
-      "Cos",      "Softplus",   "Gelu",              "Elu",           "Selu",        "LeakyRelu",         "PRelu",
-      "Softsign", "AveragePool", "GlobalAveragePool", "ReduceMean",   "ReduceL2",    "LayerNormalization", "BatchNormalization",
-      "Mish",     "HardSwish",  "HardSigmoid",       "InstanceNormalization", "Swish", "RMSNormalization", "Mean"};
+  static const std::set<llvm::StringRef> ops = {"Exp",
+                                                "Tanh",
+                                                "Sigmoid",
+                                                "Erf",
+                                                "Softmax",
+                                                "LogSoftmax",
+                                                "Sin",
+                                                "Cos",
+                                                "Softplus",
+                                                "Gelu",
+                                                "Elu",
+                                                "Selu",
+                                                "LeakyRelu",
+                                                "PRelu",
+                                                "Softsign",
+                                                "AveragePool",
+                                                "GlobalAveragePool",
+                                                "ReduceMean",
+                                                "ReduceL2",
+                                                "LayerNormalization",
+                                                "BatchNormalization",
+                                                "Mish",
+                                                "HardSwish",
+                                                "HardSigmoid",
+                                                "InstanceNormalization",
+                                                "Swish",
+                                                "RMSNormalization",
+                                                "Mean"};
   static const std::set<llvm::StringRef> jumps = {"Floor", "Ceil", "Round", "Sign"};
   return ops.count(op) || isMovement(op) || (isExactArithmetic(op) && !jumps.count(op));
 }
@@ -185,8 +248,8 @@ Tensor Builder::tensor(ElementType type, llvm::ArrayRef<int64_t> dims) {
       } else if (unsigned width = bitWidth(type) / 8) {
         bool isSigned = type == ElementType::Int8 || type == ElementType::Int16 || type == ElementType::Int32 ||
                         type == ElementType::Int64;
-        int64_t n = special && random.chance(25) ? int64_t(random.below(UINT64_MAX))
-                                                 : random.between(isSigned ? -4 : 0, 5);
+        int64_t n =
+            special && random.chance(25) ? int64_t(random.below(UINT64_MAX)) : random.between(isSigned ? -4 : 0, 5);
         std::memcpy(bytes + i * width, &n, width);
       }
     }
@@ -222,7 +285,7 @@ Builder::Known &Builder::leaf(Tensor t, bool constant) {
         // Equal sizes share a symbol or have one each; both must be right.
         std::vector<std::string> &names = symbols_[n];
         if (names.empty() || random.chance(30))
-          names.push_back("n" + std::to_string(symbols_.size()) + std::string(names.size(), '_'));
+          names.push_back("d" + std::to_string(n) + std::string(names.size(), '_'));
         d = context_.dims().symbol("", random.pick(names), 1);
       }
       type.dims.push_back(d);
@@ -288,10 +351,8 @@ bool Builder::keep(Node *first, std::string &why) {
     for (const auto &r : it->results())
       if (r->name().empty())
         r->setName(freshName("v"));
-  if (beforeTrial && !beforeTrial(++trials_)) {
-    stopped_ = true;
+  if (!announce())
     return true;
-  }
   llvm::DenseMap<const Value *, Datum> seen;
   if (absl::Status s = run(seen); !s.ok())
     why = std::string(s.message());
@@ -310,14 +371,40 @@ bool Builder::keep(Node *first, std::string &why) {
   return true;
 }
 
+void Builder::dropLeaves() {
+  for (size_t i = pool.size(); i-- > settled_;) {
+    Value *v = pool[i].value;
+    if (v->hasUses() || v->kind() == Value::Initializer ||
+        (v->kind() == Value::Result && !v->producer()->is("Constant")))
+      continue;
+    pool.erase(pool.begin() + i);
+    if (v->kind() == Value::Result)
+      graph().eraseNode(v->producer());
+    else if (v->kind() == Value::Input) {
+      inputs_.erase(v->name().str());
+      graph().eraseInput(v->index());
+    }
+  }
+  std::erase_if(pool, [](const Known &k) { return k.value->kind() == Value::Initializer && !k.value->hasUses(); });
+  graph().eraseUnusedInitializers();
+  settled_ = pool.size();
+}
+
+bool Builder::announce() {
+  stopped_ = stopped_ || (beforeTrial && !beforeTrial(++trials_));
+  return !stopped_;
+}
+
 absl::Status Builder::rerun() {
+  if (!announce())
+    return absl::OkStatus();
   llvm::DenseMap<const Value *, Datum> seen;
   if (absl::Status s = run(seen); !s.ok())
     return s;
   for (const Known &k : pool)
     if (auto it = seen.find(k.value); it != seen.end() && !sameBits(it->second, k.datum))
-      return absl::InternalError("'" + k.value->name().str() + "' holds something else: " +
-                                 exec::compare(it->second, k.datum, {0, 0}).what);
+      return absl::InternalError("'" + k.value->name().str() +
+                                 "' holds something else: " + exec::compare(it->second, k.datum, {0, 0}).what);
   return absl::OkStatus();
 }
 

@@ -64,12 +64,17 @@ public:
   /// The nodes of the main graph from `first` to the end stay when the verifier finds nothing and the model runs; their
   /// results join the pool. Else they are erased, and `why` says what stood against them.
   bool keep(Node *first, std::string &why);
+  /// Forgets leaves that no node came to use.
+  void dropLeaves();
+  void settle() { settled_ = pool.size(); }
   /// Runs the model as it stands; every value of the pool must hold what it held.
   absl::Status rerun();
   /// Declares outputs: all values that nobody uses, and some others.
   Example finish();
   /// Hears of each trial by its number. Where it says no, the trial is left out and `stopped` holds from then on.
   std::function<bool(unsigned)> beforeTrial;
+  /// Says that what follows may crash; false where it must not be tried.
+  bool announce();
   bool stopped() const { return stopped_; }
   /// The model as the trial that was left out would have run it.
   Example abandon();
@@ -80,6 +85,7 @@ private:
   Context &context_;
   int64_t opset_;
   unsigned names_ = 0, trials_ = 0;
+  size_t settled_ = 0; ///< values of the pool before it are there to stay
   bool stopped_ = false;
   std::map<std::string, Datum> inputs_;
   std::map<int64_t, std::vector<std::string>> symbols_;

@@ -21,9 +21,9 @@ struct CheckOptions {
 /// Each pass by itself, and the standard pipelines.
 std::vector<std::string> standardPipelines(const PassRegistry &registry);
 
-/// Checks, in this order: the verifier accepts the model; it round-trips as bytes and as text; it runs; what inference says
-/// of its values is true; after each pipeline it is valid, round-trips, and gives the same outputs (bit for bit, but for
-/// rounding where `fuse` may reorder), in its planned arena if there is a plan, and on other sizes.
+/// Checks, in this order: the verifier accepts the model; it round-trips as bytes and as text; it runs; what inference
+/// says of its values is true; after each pipeline it is valid, round-trips, and gives the same outputs (bit for bit,
+/// but for rounding where `fuse` may reorder), in its planned arena if there is a plan, and on other sizes.
 std::optional<Finding> check(const Example &example, const CheckOptions &options, const PassRegistry &registry);
 
 } // namespace onnxopt::differential

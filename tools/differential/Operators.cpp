@@ -9,7 +9,7 @@ struct Draft {
   schema::Schema schema;
   std::map<std::string, std::string> bound; ///< type variable -> type name
   std::vector<Value *> operands;
-  Dims first;        ///< dims of the first operand
+  Dims first;          ///< dims of the first operand
   bool ranked = false; ///< it has any
 };
 

@@ -49,8 +49,8 @@ absl::StatusOr<Example> Seeds::pick(Context &context, Random &random, int64_t op
   std::string data = std::filesystem::path(*path).parent_path().string() + "/test_data_set_0/input_";
   unsigned i = 0;
   for (const auto &v : e.model->graph().inputs())
-    if (auto d = exec::readPb(context, data + std::to_string(i++) + ".pb",
-                              v->declaredType() ? *v->declaredType() : Type());
+    if (auto d =
+            exec::readPb(context, data + std::to_string(i++) + ".pb", v->declaredType() ? *v->declaredType() : Type());
         d.ok())
       e.inputs[v->name().str()] = *d;
   exec::InputOptions draw;

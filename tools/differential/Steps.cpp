@@ -36,9 +36,9 @@ Value *disguise(Builder &b, Value *v, const Tensor &t) {
     return node("Reshape", {flat, r.chance(50) ? ints(dims) : node("Shape", {v})->result()})->result();
   }
   case 3:
-    return b.opset() >= 9 ? node("Where", {b.leaf(Tensor::scalar(ElementType::Bool, uint8_t(1)), true).value, v, v})
-                                ->result()
-                          : v;
+    return b.opset() >= 9
+               ? node("Where", {b.leaf(Tensor::scalar(ElementType::Bool, uint8_t(1)), true).value, v, v})->result()
+               : v;
   case 4: {
     int64_t axis = r.between(0, t.rank());
     Value *wide = node("Unsqueeze", {v, ints({axis})})->result();
@@ -109,9 +109,7 @@ Node *copyInto(Graph &to, const Node &n, Builder &b,
   return copy;
 }
 
-std::unique_ptr<Type> tensorType(const Datum &d) {
-  return std::make_unique<Type>(Type::tensor(d.tensor.type()));
-}
+std::unique_ptr<Type> tensorType(const Datum &d) { return std::make_unique<Type>(Type::tensor(d.tensor.type())); }
 
 /// Puts `made` in the place of `old`; the pool follows.
 void takePlace(Builder &b, Node *old, Node *made) {
@@ -144,9 +142,9 @@ Node *intoBranch(Builder &b, Node *n, llvm::ArrayRef<const Datum *> data) {
       if (!copy) {
         // Anything of that type will do for the branch that is not taken.
         Node *c = g->createNode("Constant", "", {}, 1);
-        c->setAttribute(makeAttribute(b.context().intern("value"), std::shared_ptr<const TensorData>(TensorData::of(
-                                                                      b.tensor(data[i]->tensor.type(),
-                                                                               data[i]->tensor.dims())))));
+        c->setAttribute(makeAttribute(b.context().intern("value"),
+                                      std::shared_ptr<const TensorData>(
+                                          TensorData::of(b.tensor(data[i]->tensor.type(), data[i]->tensor.dims())))));
         v = c->result(0);
         v->setName(b.freshName("b"));
       }
@@ -219,21 +217,20 @@ bool addSeed(Builder &b, const Seeds &seeds) {
   if (!seed.ok() || !meansTheSame(b, seed->model->graph()))
     return false;
   Graph &from = seed->model->graph();
+  for (const auto &v : from.inputs()) {
+    auto it = seed->inputs.find(v->name().str());
+    if (it == seed->inputs.end() && v->initializer() && v->initializer()->read().ok())
+      it = seed->inputs.emplace(v->name().str(), *v->initializer()->read()).first;
+    // Containers as inputs: operators make them.
+    if (it == seed->inputs.end() || !it->second.isTensor() || it->second.tensor.size() > 4096)
+      return false;
+  }
   Node *last = b.graph().nodes().empty() ? nullptr : &b.graph().nodes().back();
   llvm::DenseMap<Value *, Value *> map;
   for (const auto &v : from.initializers())
     map[v.get()] = b.graph().addInitializer(b.freshName("w"), v->initializer());
   for (const auto &v : from.inputs()) {
-    auto it = seed->inputs.find(v->name().str());
-    Tensor t;
-    if (it != seed->inputs.end() && it->second.isTensor())
-      t = it->second.tensor;
-    else if (v->initializer() && v->initializer()->read().ok())
-      t = *v->initializer()->read();
-    else
-      return false; // containers as inputs: operators make them
-    if (t.size() > 4096)
-      return false;
+    const Tensor &t = seed->inputs.at(v->name().str()).tensor;
     std::vector<Value *> alike;
     for (const Builder::Known &k : b.pool)
       if (k.datum.isTensor() && k.datum.tensor.type() == t.type() && k.datum.tensor.dims() == t.dims())
@@ -279,6 +276,13 @@ bool wrap(Builder &b) {
   for (const Datum &d : copies)
     data.push_back(&d);
   unsigned kind = b.random.below(3);
+  // Older versions of control flow do not take every type.
+  if (kind < 2) {
+    schema::Schema s = schema::lookup("", kind ? "Loop" : "If", b.opset());
+    for (const Datum *d : data)
+      if (!s.allowedTypes(*s.output(0)).contains("tensor(" + nameOf(d->tensor.type()).str() + ")"))
+        return false;
+  }
   Node *made = kind == 0 ? intoBranch(b, n, data) : kind == 1 ? intoLoop(b, n, data) : intoFunction(b, n);
   if (made)
     takePlace(b, n, made);
@@ -294,8 +298,10 @@ absl::StatusOr<Example> generate(Context &context, const GeneratorOptions &optio
   Builder b(context, options.seed, opset);
   b.beforeTrial = options.beforeTrial;
   b.leaf(b.tensor(ElementType::Float, {2, 3}));
+  b.settle();
   unsigned wanted = 1 + b.random.below(options.steps), done = 0;
   for (unsigned tries = 0; done < wanted && tries < 30 * wanted; ++tries) {
+    b.dropLeaves();
     unsigned kind = b.random.below(100);
     if (kind < 8) {
       if (wrap(b)) {
@@ -311,6 +317,9 @@ absl::StatusOr<Example> generate(Context &context, const GeneratorOptions &optio
     if (b.stopped())
       return b.abandon();
   }
+  // Outputs are declared after the model was inferred, which may go wrong like a trial.
+  if (options.beforeTrial && !b.announce())
+    return b.abandon();
   Example e = b.finish();
   walk(e.model->graph(), [&](Node &n) { ++coverage.kept[n.opType().str()]; });
   if (e.model->graph().outputs().empty())
