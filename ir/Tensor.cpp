@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include <cmath>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -122,7 +123,8 @@ int64_t Tensor::intAt(int64_t i) const {
   case ElementType::Uint2:
     return uint8_t(bytes_[i / 4]) >> (i % 4 * 2) & 3;
   default:
-    return int64_t(floatAt(i));
+    double v = floatAt(i);
+    return std::fabs(v) < 9e18 ? int64_t(v) : 0;
   }
 }
 

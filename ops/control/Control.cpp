@@ -1,4 +1,5 @@
 // If, Loop, Scan, SequenceMap.
+#include "onnxopt/ops/Inference.h"
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
@@ -56,17 +57,31 @@ std::optional<bool> knownBool(InferContext &ctx, unsigned i) {
 
 bool asBool(const Datum &d) { return d.isTensor() && d.tensor.size() == 1 && d.tensor.data<uint8_t>()[0]; }
 
-/// Stacks tensors of equal shape along a new axis 0 (Loop and Scan outputs).
-absl::StatusOr<Tensor> stack(EvalContext &ctx, llvm::ArrayRef<Datum> items, bool reverse, const Type *declared) {
+/// What is known of result `i` without running anything: its type when no iteration ran.
+Type inferredType(EvalContext &ctx, unsigned i) {
+  Inference inference(ctx.node().model());
+  inference.run();
+  return i < ctx.node().numResults() ? inference.typeOf(ctx.node().result(i)) : Type();
+}
+
+/// Stacks tensors of equal shape along a new axis 0 (Loop and Scan outputs); `declared` is the type of one of them.
+absl::StatusOr<Tensor> stack(EvalContext &ctx, llvm::ArrayRef<Datum> items, bool reverse, const Type *declared,
+                             unsigned result) {
   if (items.empty()) {
     Dims dims{0};
-    ElementType e = ElementType::Float;
+    ElementType e = ElementType::Undefined;
     if (declared && declared->isTensor()) {
-      e = declared->hasElement() ? declared->element : e;
+      e = declared->element;
       for (Dim d : declared->dims)
         dims.push_back(d.maybeConstant().value_or(0));
     }
-    return ctx.allocate(e, dims);
+    if (e == ElementType::Undefined || (declared && !declared->ranked))
+      if (Type t = inferredType(ctx, result); t.isTensor()) {
+        e = t.hasElement() ? t.element : e;
+        for (size_t i = dims.size(); t.ranked && i < t.rank(); ++i)
+          dims.push_back(t.dims[i].maybeConstant().value_or(0));
+      }
+    return ctx.allocate(e == ElementType::Undefined ? ElementType::Float : e, dims);
   }
   const Tensor &first = items[0].tensor;
   Dims dims(first.dims().begin(), first.dims().end());
@@ -174,7 +189,7 @@ static absl::Status evalLoop(EvalContext &ctx) {
     ctx.set(i, std::move(state[i]));
   for (unsigned i = 0; i < scans; ++i) {
     const OutputSlot &slot = body->outputs()[1 + carried + i];
-    ONNXOPT_ASSIGN(y, stack(ctx, collected[i], false, slot.type.get()));
+    ONNXOPT_ASSIGN(y, stack(ctx, collected[i], false, slot.type.get(), carried + i));
     ctx.set(carried + i, std::move(y));
   }
   return absl::OkStatus();
@@ -400,7 +415,8 @@ absl::Status scanOnce(EvalContext &ctx, const ScanForm &f, Graph &body, std::vec
   }
   out = state;
   for (unsigned i = 0; i < f.scanOuts; ++i) {
-    ONNXOPT_ASSIGN(y, stack(ctx, collected[i], f.outDirections[i], body.outputs()[f.states + i].type.get()));
+    ONNXOPT_ASSIGN(y,
+                   stack(ctx, collected[i], f.outDirections[i], body.outputs()[f.states + i].type.get(), f.states + i));
     if (!axisInRange(f.outAxes[i], y.rank()))
       return invalid(ctx, "scan output axis out of range");
     ONNXOPT_ASSIGN(z, moveAxis(ctx, y, normalizeAxis(f.outAxes[i], y.rank())));
@@ -460,7 +476,7 @@ static absl::Status evalScan(EvalContext &ctx) {
     std::vector<Datum> parts;
     for (auto &r : results)
       parts.push_back(r[i]);
-    ONNXOPT_ASSIGN(y, stack(ctx, parts, false, nullptr));
+    ONNXOPT_ASSIGN(y, stack(ctx, parts, false, nullptr, i));
     ctx.set(i, std::move(y));
   }
   return absl::OkStatus();

@@ -95,16 +95,6 @@ template <typename F> absl::Status bitwise(EvalContext &ctx, F f) {
   return absl::OkStatus();
 }
 
-/// Integer arithmetic wraps; it is done unsigned, where that is defined.
-template <typename T, typename F> T wrapping(T a, T b, F f) {
-  if constexpr (std::is_integral_v<T>) {
-    using U = std::conditional_t<sizeof(T) < 4, uint32_t, std::make_unsigned_t<T>>;
-    return T(f(U(a), U(b)));
-  } else {
-    return f(a, b);
-  }
-}
-
 const std::vector<Reuse> kEither = {{0, 0, Reuse::Overwrite}, {0, 1, Reuse::Overwrite}};
 
 OpFacts binary(InferFn infer, EvalFn eval, bool commutative = false, bool total = true) {
@@ -235,7 +225,7 @@ static absl::Status evalPow(EvalContext &ctx) {
                 r *= std::make_unsigned_t<T>(base);
               z[o + k] = T(r);
             } else
-              z[o + k] = T(std::pow(double(base), p));
+              z[o + k] = saturateTo<T>(std::pow(double(base), p));
           }
         });
       }))

@@ -210,7 +210,7 @@ static absl::Status evalShrink(EvalContext &ctx) {
     if constexpr (std::is_floating_point_v<T>)
       return x < -T(lambd) ? x + T(bias) : x > T(lambd) ? x - T(bias) : T(0);
     else
-      return T(double(x) < -lambd ? double(x) + bias : double(x) > lambd ? double(x) - bias : 0);
+      return saturateTo<T>(double(x) < -lambd ? double(x) + bias : double(x) > lambd ? double(x) - bias : 0);
   });
 }
 ONNXOPT_DEFINE_OP(Shrink) { op.since(9, changing(evalShrink)); }
@@ -331,7 +331,7 @@ static absl::Status evalPRelu(EvalContext &ctx) {
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), x.dims()));
   if (!dispatchNumeric(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
-        mapBroadcast<T, T>(x, x.dims(), slope, slopeDims, y, [](T a, T b) { return a < 0 ? T(a * b) : a; });
+        mapBroadcast<T, T>(x, x.dims(), slope, slopeDims, y, [](T a, T b) { return a < 0 ? wrappingMul(a, b) : a; });
       }))
     return unsupportedType(ctx, x.type());
   ctx.set(0, std::move(y));

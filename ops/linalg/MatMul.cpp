@@ -23,10 +23,10 @@ void plainGemm(int64_t m, int64_t n, int64_t k, const T *a, int64_t am, int64_t 
       const T *q = b + p * bk;
       if (bn == 1)
         for (int64_t j = 0; j < n; ++j)
-          row[j] += v * A(q[j]);
+          row[j] = wrappingAdd<A>(row[j], wrappingMul<A>(v, A(q[j])));
       else
         for (int64_t j = 0; j < n; ++j)
-          row[j] += v * A(q[j * bn]);
+          row[j] = wrappingAdd<A>(row[j], wrappingMul<A>(v, A(q[j * bn])));
     }
     std::copy(row.begin(), row.end(), c + i * n);
   }
@@ -243,7 +243,8 @@ static absl::Status evalQLinearMatMul(EvalContext &ctx) {
     double scale =
         sa.floatAt(sa.size() == 1 ? 0 : i / n % m) * sb.floatAt(sb.size() == 1 ? 0 : i % n) / ctx.in(6).floatAt(0);
     double v = std::nearbyint(acc.data<int32_t>()[i] * scale) + double(ctx.in(7).intAt(0));
-    y.mutableData<uint8_t>()[i] = uint8_t(int(std::clamp(v, isSigned ? -128.0 : 0.0, isSigned ? 127.0 : 255.0)));
+    y.mutableData<uint8_t>()[i] =
+        uint8_t(saturateTo<int>(std::clamp(v, isSigned ? -128.0 : 0.0, isSigned ? 127.0 : 255.0)));
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();

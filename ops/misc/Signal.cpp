@@ -245,7 +245,7 @@ ONNXOPT_DEFINE_OP(BlackmanWindow) {
 static absl::Status evalMel(EvalContext &ctx) {
   int64_t mels = ctx.in(0).intAt(0), length = ctx.in(1).intAt(0), rate = ctx.in(2).intAt(0);
   double low = ctx.in(3).floatAt(0), high = ctx.in(4).floatAt(0);
-  if (mels < 0 || length < 0 || rate <= 0 || length == INT64_MAX)
+  if (mels < 0 || length < 0 || rate <= 0 || length == INT64_MAX || mels > INT64_MAX / 4)
     return invalid(ctx, "sizes must be positive");
   int64_t bins = length / 2 + 1;
   auto toMel = [](double hz) { return 2595 * std::log1p(hz / 700) / std::log(10.0); };

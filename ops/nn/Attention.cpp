@@ -147,8 +147,8 @@ static absl::Status evalAttention(EvalContext &ctx) {
     ONNXOPT_ASSIGN(pv, append(ctx, ctx.in(5), v));
     v = pv;
   }
-  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) || q.dim(3) != k.dim(3) ||
-      k.dim(2) != v.dim(2) || k.dim(1) != v.dim(1) || k.dim(1) == 0 || q.dim(1) % k.dim(1))
+  if (q.rank() != 4 || k.rank() != 4 || v.rank() != 4 || q.dim(0) != k.dim(0) || q.dim(0) != v.dim(0) ||
+      q.dim(3) != k.dim(3) || k.dim(2) != v.dim(2) || k.dim(1) != v.dim(1) || k.dim(1) == 0 || q.dim(1) % k.dim(1))
     return invalid(ctx, "Q, K and V do not fit");
   c.scale = ctx.hasAttribute("scale") ? ctx.getFloat("scale") : 1 / std::sqrt(double(q.dim(3)));
   c.softcap = ctx.getFloat("softcap", 0);
@@ -158,12 +158,18 @@ static absl::Status evalAttention(EvalContext &ctx) {
   c.nonpad = ctx.has(6) ? &ctx.in(6) : nullptr;
   c.mode = int(ctx.getInt("qk_matmul_output_mode", 0));
   const Tensor *mask = ctx.has(3) ? &ctx.in(3) : nullptr;
-  if (mask && (mask->rank() < 1 || mask->rank() > 4))
-    return invalid(ctx, "the mask's rank must be 1 to 4");
+  if (mask && (mask->rank() < 1 || mask->rank() > 4 ||
+               !broadcastsTo(mask->dims(), {q.dim(0), q.dim(1), q.dim(2), mask->dim(mask->rank() - 1)})))
+    return invalid(ctx, "the mask does not broadcast to the scores");
+  if (c.nonpad && c.nonpad->size() != q.dim(0))
+    return invalid(ctx, "nonpad_kv_seqlen needs one element for each batch");
+  // V may have a type of its own, the result has that of Q.
+  Tensor values = v.type() == q.type() ? v : q.type() == ElementType::Double ? toDouble(v) : toFloat(v);
   ONNXOPT_ASSIGN(y, ctx.allocate(q.type(), {q.dim(0), q.dim(1), q.dim(2), v.dim(3)}));
   Dims none{0}, all{q.dim(0), q.dim(1), q.dim(2), k.dim(2)};
   ONNXOPT_ASSIGN(shown, ctx.allocate(q.type(), ctx.numResults() > 3 ? all : none));
-  if (!dispatchFloat(q.type(), [&](auto tag) { attend<typename decltype(tag)::type>(q, k, v, mask, c, y, shown); }))
+  if (!dispatchFloat(q.type(),
+                     [&](auto tag) { attend<typename decltype(tag)::type>(q, k, values, mask, c, y, shown); }))
     return unsupportedType(ctx, q.type());
   if (flat) {
     ONNXOPT_ASSIGN(merged, fromHeads(ctx, y));
@@ -228,6 +234,14 @@ static absl::Status evalLinearAttention(EvalContext &ctx) {
   int64_t B = q.dim(0), T = q.dim(2), DK = q.dim(3), DV = v.dim(3), group = qh / kh;
   if (k.dim(3) != DK || k.dim(2) != T || v.dim(2) != T)
     return invalid(ctx, "query, key and value do not fit");
+  if (k.dim(0) != B || v.dim(0) != B || q.dim(1) != qh || k.dim(1) != kh || v.dim(1) != kh)
+    return invalid(ctx, "query, key and value differ in their batch or heads");
+  auto fits = [&](unsigned i, int64_t one, int64_t other) {
+    const Tensor &t = ctx.in(i);
+    return t.rank() == 3 && t.dim(0) == B && t.dim(1) == T && (t.dim(2) == one || t.dim(2) == other);
+  };
+  if ((gating && !fits(4, kh, kh * DK)) || (delta && !fits(5, 1, kh)))
+    return invalid(ctx, "decay or beta do not fit");
   ElementType stateType = ctx.has(3) ? ctx.in(3).type() : ctx.in(0).type();
   Tensor state = ctx.has(3) ? toFloat(ctx.in(3)) : Tensor(ElementType::Float, {B, kh, DK, DV});
   if (state.size() != B * kh * DK * DV)

@@ -53,7 +53,7 @@ void convolve(const Tensor &x, const Tensor &w, const A *bias, const nn::Windows
           const W *weight = pw + (m * channels + c) * taps;
           for (int64_t t = 0; t < taps; ++t)
             if (offsets[t] >= 0)
-              acc += (A(in[offsets[t]]) - zeroX) * (A(weight[t]) - zw);
+              acc = wrappingAdd<A>(acc, wrappingMul<A>(A(in[offsets[t]]) - zeroX, A(weight[t]) - zw));
         }
         py[(b * w.dim(0) + m) * outPlane + o] = Y(acc);
       }
@@ -219,7 +219,7 @@ static absl::Status evalQLinearConv(EvalContext &ctx) {
     int64_t m = plane ? i / plane % w.dim(0) : 0;
     double scale = xs * ws.floatAt(ws.size() == 1 ? 0 : m) / ys;
     double v = std::nearbyint(acc.data<int32_t>()[i] * scale) + double(yz);
-    y.mutableData<uint8_t>()[i] = uint8_t(std::clamp<double>(v, lo, hi));
+    y.mutableData<uint8_t>()[i] = uint8_t(saturateTo<int>(std::clamp<double>(v, lo, hi)));
   }
   ctx.set(0, std::move(y));
   return absl::OkStatus();

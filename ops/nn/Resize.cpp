@@ -155,6 +155,11 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
   for (int64_t d : x.dims())
     if (d == 0 && elementCount(plan.out).value_or(0) != 0)
       return invalid(ctx, "cannot resize an empty tensor to a non-empty one");
+  ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), plan.out)); // before any work that grows with it
+  if (y.size() == 0) {
+    ctx.set(0, std::move(y));
+    return absl::OkStatus();
+  }
   if (mode == "nearest" && coordinates != "tf_crop_and_resize") { // any element type: a gather on each axis
     std::vector<std::vector<int64_t>> source(rank);
     for (int64_t a = 0; a < rank; ++a)
@@ -162,7 +167,6 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
         source[a].push_back(plan.out[a] == x.dim(a) && plan.scales[a] == 1
                                 ? o
                                 : tapsAt(ctx, o, x.dim(a), plan.out[a], plan.scales[a], 0, 1, mode, coordinates).at[0]);
-    ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), plan.out));
     Dims own = stridesOf(x.dims()), index(rank, 0);
     for (int64_t i = 0; i < y.size(); ++i) {
       int64_t from = 0;
@@ -212,16 +216,10 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
       nextIndex(index, plan.out);
     }
   }
-  ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), plan.out));
   if (!dispatchNumeric(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
-        for (int64_t i = 0; i < y.size(); ++i) {
-          double v = current.data<double>()[i];
-          if constexpr (std::is_integral_v<T>)
-            v = std::clamp<double>(std::trunc(v), double(std::numeric_limits<T>::lowest()),
-                                   double(std::numeric_limits<T>::max()));
-          y.template mutableData<T>()[i] = T(v);
-        }
+        for (int64_t i = 0; i < y.size(); ++i)
+          y.template mutableData<T>()[i] = saturateTo<T>(current.data<double>()[i]);
       }))
     return unsupportedType(ctx, x.type());
   ctx.set(0, std::move(y));

@@ -76,6 +76,8 @@ static absl::Status evalGridSample(EvalContext &ctx) {
     points *= grid.dim(i + 1);
     plane *= x.dim(i + 2);
   }
+  if (plane == 0 && points != 0)
+    return invalid(ctx, "an empty input cannot be sampled");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), out));
   if (!dispatchFloat(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
@@ -92,7 +94,7 @@ static absl::Status evalGridSample(EvalContext &ctx) {
               if (!cubic && pad == 2)
                 v = reflect(v, corners ? 0 : -0.5, corners ? double(size - 1) : double(size) - 0.5);
               at[a] = nearest ? std::nearbyint(v) : v;
-              base[a] = int64_t(std::floor(at[a]));
+              base[a] = saturateTo<int32_t>(std::floor(at[a]));
             }
             for (int64_t c = 0; c < x.dim(1); ++c) {
               GridReader<T> r{x.template data<T>() + (b * x.dim(1) + c) * plane, x.dims().drop_front(2), pad, corners};

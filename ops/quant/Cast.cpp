@@ -421,11 +421,11 @@ static absl::Status evalDynamicQuantizeLinear(EvalContext &ctx) {
   ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Uint8, x.dims()));
   for (int64_t i = 0; i < x.size(); ++i) {
     float q = scale == 0 ? 0 : std::nearbyint(x.data<float>()[i] / scale);
-    y.mutableData<uint8_t>()[i] = uint8_t(std::clamp(q + zero, 0.0f, 255.0f));
+    y.mutableData<uint8_t>()[i] = saturateTo<uint8_t>(std::clamp(q + zero, 0.0f, 255.0f));
   }
   ctx.set(0, std::move(y));
   ctx.set(1, Tensor::scalar<float>(ElementType::Float, scale));
-  ctx.set(2, Tensor::scalar<uint8_t>(ElementType::Uint8, uint8_t(zero)));
+  ctx.set(2, Tensor::scalar<uint8_t>(ElementType::Uint8, saturateTo<uint8_t>(zero)));
   return absl::OkStatus();
 }
 static void inferDynamicQuantizeLinear(InferContext &ctx) {

@@ -89,7 +89,7 @@ absl::Status reduce(EvalContext &ctx, Init init, Step step, Finish finish) {
 
 auto zero = [](auto) { return 0; };
 auto asIs = [](auto a, int64_t) { return a; };
-auto add = [](auto a, auto b) { return decltype(a)(a + b); };
+auto add = [](auto a, auto b) { return wrappingAdd<decltype(a)>(a, decltype(a)(b)); };
 
 void inferReduce(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
@@ -165,7 +165,8 @@ static absl::Status evalReduceMean(EvalContext &ctx) {
 ONNXOPT_DEFINE_OP(ReduceMean) { op.since(1, reduction(evalReduceMean)); }
 
 static absl::Status evalReduceProd(EvalContext &ctx) {
-  return reduce<double>(ctx, [](auto) { return 1; }, [](auto a, auto b) { return decltype(a)(a * b); }, asIs);
+  return reduce<double>(
+      ctx, [](auto) { return 1; }, [](auto a, auto b) { return wrappingMul<decltype(a)>(a, decltype(a)(b)); }, asIs);
 }
 static void inferReduceProd(InferContext &ctx) {
   reduceValue(ctx, [&](Dim a, Dim b) { return ctx.dims().mul(a, b); });
@@ -211,21 +212,35 @@ static void inferReduceMin(InferContext &ctx) {
 ONNXOPT_DEFINE_OP(ReduceMin) { op.since(1, reduction(evalReduceMin, inferReduceMin)); }
 
 static absl::Status evalReduceL1(EvalContext &ctx) {
-  return reduce<double>(ctx, zero, [](auto a, auto b) { return decltype(a)(a + (b < 0 ? -b : b)); }, asIs);
+  return reduce<double>(
+      ctx, zero,
+      [](auto a, auto b) {
+        using A = decltype(a);
+        return b < 0 ? wrapping<A>(a, A(b), [](auto x, auto y) { return x - y; }) : wrappingAdd<A>(a, A(b));
+      },
+      asIs);
 }
 ONNXOPT_DEFINE_OP(ReduceL1) { op.since(1, reduction(evalReduceL1)); }
 static absl::Status evalReduceL2(EvalContext &ctx) {
   return reduce<double>(
-      ctx, zero, [](auto a, auto b) { return decltype(a)(a + b * b); },
-      [](auto a, int64_t) { return decltype(a)(std::sqrt(double(a))); });
+      ctx, zero,
+      [](auto a, auto b) {
+        return wrappingAdd<decltype(a)>(a, wrappingMul<decltype(a)>(decltype(a)(b), decltype(a)(b)));
+      },
+      [](auto a, int64_t) { return saturateTo<decltype(a)>(std::sqrt(double(a))); });
 }
 ONNXOPT_DEFINE_OP(ReduceL2) { op.since(1, reduction(evalReduceL2)); }
 static absl::Status evalReduceSumSquare(EvalContext &ctx) {
-  return reduce<double>(ctx, zero, [](auto a, auto b) { return decltype(a)(a + b * b); }, asIs);
+  return reduce<double>(
+      ctx, zero,
+      [](auto a, auto b) {
+        return wrappingAdd<decltype(a)>(a, wrappingMul<decltype(a)>(decltype(a)(b), decltype(a)(b)));
+      },
+      asIs);
 }
 ONNXOPT_DEFINE_OP(ReduceSumSquare) { op.since(1, reduction(evalReduceSumSquare)); }
 static absl::Status evalReduceLogSum(EvalContext &ctx) {
-  return reduce<double>(ctx, zero, add, [](auto a, int64_t) { return decltype(a)(std::log(double(a))); });
+  return reduce<double>(ctx, zero, add, [](auto a, int64_t) { return saturateTo<decltype(a)>(std::log(double(a))); });
 }
 ONNXOPT_DEFINE_OP(ReduceLogSum) { op.since(1, reduction(evalReduceLogSum)); }
 
@@ -241,8 +256,8 @@ static absl::Status evalReduceLogSumExp(EvalContext &ctx) {
       top = std::max(top, v);
   double shift = top > 600 ? top : 0;
   return reduce<double>(
-      ctx, zero, [=](auto s, auto b) { return decltype(s)(s + std::exp(double(b) - shift)); },
-      [=](auto s, int64_t) { return decltype(s)(std::log(double(s)) + shift); });
+      ctx, zero, [=](auto s, auto b) { return saturateTo<decltype(s)>(double(s) + std::exp(double(b) - shift)); },
+      [=](auto s, int64_t) { return saturateTo<decltype(s)>(std::log(double(s)) + shift); });
 }
 ONNXOPT_DEFINE_OP(ReduceLogSumExp) { op.since(1, reduction(evalReduceLogSumExp)); }
 
@@ -331,10 +346,10 @@ template <typename F> static absl::Status cumulative(EvalContext &ctx, F f, int 
   return absl::OkStatus();
 }
 static absl::Status evalCumSum(EvalContext &ctx) {
-  return cumulative(ctx, [](auto a, auto b) { return a + b; }, 0);
+  return cumulative(ctx, [](auto a, auto b) { return wrappingAdd(a, b); }, 0);
 }
 static absl::Status evalCumProd(EvalContext &ctx) {
-  return cumulative(ctx, [](auto a, auto b) { return a * b; }, 1);
+  return cumulative(ctx, [](auto a, auto b) { return wrappingMul(a, b); }, 1);
 }
 ONNXOPT_DEFINE_OP(CumSum) { op.since(11, reduction(evalCumSum, typeOnly)).single({1}); }
 ONNXOPT_DEFINE_OP(CumProd) { op.since(26, reduction(evalCumProd, typeOnly)).single({1}); }

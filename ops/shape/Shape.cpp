@@ -763,7 +763,7 @@ static absl::Status evalSlice(EvalContext &ctx) {
       return invalid(ctx, "step is 0");
     SliceRange r = sliceRange(starts[i], ends[i], step, x.dim(a));
     dims[a] = r.count;
-    strides[a] = own[a] * r.step;
+    strides[a] = r.count > 1 ? own[a] * r.step : 0; // a step may be huge where it is not taken
     offset += r.count ? own[a] * r.start : 0;
   }
   ONNXOPT_ASSIGN(y, stridedCopy(ctx, x, dims, strides, offset));

@@ -3,11 +3,43 @@
 
 #include "onnxopt/ops/Operator.h"
 
+#include <limits>
+
 namespace onnxopt::kernels {
 
 template <typename T> struct TypeTag {
   using type = T;
 };
+
+/// Integer arithmetic wraps; it is done unsigned, where that is defined.
+template <typename T, typename F> T wrapping(T a, T b, F f) {
+  if constexpr (std::is_integral_v<T>) {
+    using U = std::conditional_t<sizeof(T) < 4, uint32_t, std::make_unsigned_t<T>>;
+    return T(f(U(a), U(b)));
+  } else {
+    return f(a, b);
+  }
+}
+template <typename T> T wrappingAdd(T a, T b) {
+  return wrapping(a, b, [](auto x, auto y) { return x + y; });
+}
+template <typename T> T wrappingMul(T a, T b) {
+  return wrapping(a, b, [](auto x, auto y) { return x * y; });
+}
+
+/// `v` as a T, rounded towards zero: the nearest value of T when it lies outside, 0 for NaN.
+template <typename T> T saturateTo(double v) {
+  if constexpr (std::is_integral_v<T>) {
+    if (v != v)
+      return 0;
+    // The upper bound of 64-bit types rounds up as a double.
+    if (v >= double(std::numeric_limits<T>::max()))
+      return std::numeric_limits<T>::max();
+    return v <= double(std::numeric_limits<T>::min()) ? std::numeric_limits<T>::min() : T(v);
+  } else {
+    return T(v);
+  }
+}
 
 /// Calls `f(TypeTag<T>)` for float, double and all whole integer types; false for others.
 template <typename F> bool dispatchNumeric(ElementType e, F &&f) {

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Random models, refereed by onnxruntime: differential.py BIN_DIR SUITE [SEED] [COUNT]
+
+onnx-fuzz writes models with their inputs, their outputs on the reference executor, and what -O2 makes of them. The onnx
+checker must accept both, and onnxruntime (optimizations off) must load both or neither and give the recorded outputs.
+Outputs that rounding may move are compared with a tolerance or, where they jump, not at all. Models with operators on
+which onnxruntime departs from the standard are counted, not compared.
+"""
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+# Where onnxruntime 1.32's CPU kernels are known to differ from the standard; each with the reason.
+DEPARTS = {}
+
+
+def operators(graph):
+    for node in graph.node:
+        yield node
+        for a in node.attribute:
+            for g in ([a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs):
+                yield from operators(g)
+
+
+def checker_says(path):
+    try:
+        onnx.checker.check_model(path, full_check=True)
+        return ''
+    except Exception as e:  # the checker raises several kinds
+        return str(e).splitlines()[0]
+
+
+def run(path, inputs):
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    except Exception as e:
+        return None, 'load: ' + str(e)
+    try:
+        names = [o.name for o in session.get_outputs()]
+        wanted = {i.name for i in session.get_inputs()}
+        return dict(zip(names, session.run(None, {k: v for k, v in inputs.items() if k in wanted}))), ''
+    except Exception as e:
+        return None, 'run: ' + str(e)
+
+
+def difference(actual, expected, inexact):
+    if not isinstance(actual, np.ndarray) or actual.dtype.kind in 'OUS':
+        return ''
+    if actual.shape != expected.shape:
+        return f'shape {actual.shape}, expected {expected.shape}'
+    if actual.size == 0 or (actual.dtype.kind in 'biu' and np.array_equal(actual, expected)):
+        return ''
+    with np.errstate(all='ignore'):
+        a, b = actual.astype(np.float64), expected.astype(np.float64)
+        finite = np.isfinite(b)
+        scale = np.abs(b[finite]).max() if finite.any() else 0
+        tolerance = (5e-3 if actual.dtype == np.float16 else 1e-3) * scale + 1e-5 if inexact else 0
+        if np.isclose(a, b, rtol=1e-6 if actual.dtype.kind == 'f' and inexact else 0, atol=tolerance, equal_nan=True).all():
+            return ''
+        place = np.flatnonzero(~np.isclose(a, b, rtol=0, atol=tolerance, equal_nan=True).ravel())[0]
+    return f'at {place}: {actual.ravel()[place]}, expected {expected.ravel()[place]}'
+
+
+def examine(folder, tally):
+    model, optimized = f'{folder}/model.onnx', f'{folder}/optimized.onnx'
+    rounding = dict(line.split(' ', 1)[::-1] for line in open(f'{folder}/rounding.txt').read().splitlines())
+    before = checker_says(model)
+    if not os.path.exists(optimized):
+        return ['no optimized model was written']
+    problems = []
+    if not before and (after := checker_says(optimized)):
+        problems.append('the checker rejects the optimized model: ' + after)
+    if before:
+        tally['checker rejects'] = tally.get('checker rejects', 0) + 1
+        tally.setdefault('reasons', []).append('checker ' + before[:160])
+    inputs = {os.path.basename(p)[3:-4]: np.load(p) for p in glob.glob(f'{folder}/in_*.npy')}
+    expected = {os.path.basename(p)[4:-4]: np.load(p) for p in glob.glob(f'{folder}/out_*.npy')}
+    departs = {DEPARTS[n.op_type] for n in operators(onnx.load(model).graph) if n.op_type in DEPARTS}
+    first, why = run(model, inputs)
+    if first is None:
+        tally['onnxruntime refuses'] = tally.get('onnxruntime refuses', 0) + 1
+        tally.setdefault('reasons', []).append(why[:200].replace('\n', ' '))
+        return problems
+    second, why = run(optimized, inputs)
+    if second is None:
+        problems.append('onnxruntime runs the original, not the optimized model: ' + why[:300])
+        return problems
+    tally['compared'] = tally.get('compared', 0) + 1
+    for name, value in expected.items():
+        kind = rounding.get(name, '')
+        if kind == 'fragile':
+            continue
+        # Each against its own: what onnxruntime makes of the two models must agree in any case.
+        if d := difference(second[name], first[name], True) if isinstance(first[name], np.ndarray) else '':
+            problems.append(f"onnxruntime: output '{name}' of the optimized model {d}")
+        if not departs and (d := difference(first[name], value, True)):
+            problems.append(f"executor and onnxruntime: output '{name}' {d}")
+    if departs:
+        tally['not compared with the executor'] = tally.get('not compared with the executor', 0) + 1
+    return problems
+
+
+def main(bin_dir, suite, seed=None, count=400):
+    seed = int(seed) if seed is not None else int(time.time())
+    bad, tally = 0, {}
+    with tempfile.TemporaryDirectory() as tmp:
+        subprocess.run([f'{bin_dir}/onnx-fuzz', f'--seed={seed}', f'--count={count}', f'--seeds={suite}', f'--write={tmp}'],
+                       check=True, stdout=subprocess.DEVNULL)
+        for folder in sorted(glob.glob(f'{tmp}/*/'), key=lambda p: int(os.path.basename(p[:-1]))):
+            for problem in examine(folder[:-1], tally):
+                bad += 1
+                print(f'seed {os.path.basename(folder[:-1])}: {problem}')
+    reasons = tally.pop('reasons', [])
+    if os.environ.get('VERBOSE'):
+        print('\n'.join(sorted(reasons)))
+    print(f'seeds {seed} to {seed + int(count) - 1}: ' + ', '.join(f'{v} {k}' for k, v in sorted(tally.items())) + f', {bad} bad')
+    return 1 if bad else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
