@@ -21,8 +21,8 @@ public:
         bool nested = g.parentNode() != nullptr;
         bool own =
             !again && v->graph() == &g && (v->kind() == Value::Result || (v->kind() == Value::Initializer && !nested));
-        // Where the file itself said so, it stays: it loaded that way.
-        bool asRead = v->fromFile && v->name() == g.outputs()[i].name && (!again || nested);
+        // An input that is an output too stays so: their names are one. In a body only where the file said so.
+        bool asRead = (v->fromFile || !nested) && v->name() == g.outputs()[i].name && (!again || nested);
         if (own || asRead) {
           seen.push_back(v);
           continue;

@@ -219,7 +219,7 @@ int writeAll(const Job &job, uint64_t first, uint64_t count, const std::string &
       std::string unsure;
       for (size_t i = 0; i < outputs->size(); ++i) {
         std::string name = e->model->graph().outputs()[i].name.str();
-        if (e->fragile.count(name))
+        if (e->fragile.count(name) || e->open.count(name))
           unsure += "fragile " + name + "\n";
         else if (e->inexact.count(name))
           unsure += "inexact " + name + "\n";

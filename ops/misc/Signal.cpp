@@ -199,7 +199,8 @@ static absl::Status setAs(EvalContext &ctx, const Tensor &f) {
     ONNXOPT_ASSIGN(y, ctx.allocate(type, f.dims()));
     if (!dispatchNumeric(type, [&](auto tag) {
           for (int64_t i = 0; i < f.size(); ++i)
-            y.mutableData<typename decltype(tag)::type>()[i] = typename decltype(tag)::type(f.data<double>()[i]);
+            y.mutableData<typename decltype(tag)::type>()[i] =
+                saturateTo<typename decltype(tag)::type>(f.data<double>()[i]);
         }))
       return unsupportedType(ctx, type);
     ctx.set(0, std::move(y));
@@ -253,8 +254,8 @@ static absl::Status evalMel(EvalContext &ctx) {
   ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Double, {bins, mels}));
   std::vector<int64_t> edge(mels + 2);
   for (int64_t i = 0; i < mels + 2; ++i)
-    edge[i] = int64_t(std::floor(double(length + 1) * 700 *
-                                 std::expm1((double(i) * stepMel + lowMel) / 2595 * std::log(10.0)) / double(rate)));
+    edge[i] = saturateTo<int32_t>(std::floor(
+        double(length + 1) * 700 * std::expm1((double(i) * stepMel + lowMel) / 2595 * std::log(10.0)) / double(rate)));
   for (int64_t m = 0; m < mels; ++m) {
     int64_t a = edge[m], b = edge[m + 1], c = edge[m + 2];
     auto put = [&](int64_t j, double v) {
@@ -264,9 +265,9 @@ static absl::Status evalMel(EvalContext &ctx) {
     if (a == b)
       put(b, 1);
     else
-      for (int64_t j = a; j <= b; ++j)
+      for (int64_t j = std::max<int64_t>(a, 0); j <= std::min(b, bins); ++j)
         put(j, double(j - a) / double(b - a));
-    for (int64_t j = b; j < c; ++j)
+    for (int64_t j = std::max<int64_t>(b, 0); j < std::min(c, bins); ++j)
       put(j, double(c - j) / double(c - b));
   }
   return setAs(ctx, y);

@@ -50,14 +50,14 @@ std::optional<Plan> resolve(const NodeView &node, llvm::ArrayRef<int64_t> dims,
     if (sizes) {
       if (common) {
         p.scales[a] = common;
-        p.out[a] = int64_t(roundHalfUp(common * double(dims[a])));
+        p.out[a] = kernels::saturateTo<int64_t>(roundHalfUp(common * double(dims[a])));
       } else {
         p.out[a] = (*sizes)[i];
         p.scales[a] = dims[a] ? double((*sizes)[i]) / double(dims[a]) : 1;
       }
     } else {
       p.scales[a] = (*scales)[i];
-      p.out[a] = int64_t(std::floor(double(dims[a]) * (*scales)[i]));
+      p.out[a] = kernels::saturateTo<int64_t>(std::floor(double(dims[a]) * (*scales)[i]));
     }
     if (p.out[a] < 0)
       return std::nullopt;

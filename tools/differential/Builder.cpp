@@ -123,6 +123,26 @@ bool isSmallWhole(const Datum &d) {
   return true;
 }
 
+/// Whether some float is no number that any type could hold.
+bool hasExtremes(const Datum &d) {
+  if (d.items)
+    return llvm::any_of(*d.items, hasExtremes);
+  if (!d.isTensor() || !isFloating(d.tensor.type()))
+    return false;
+  for (int64_t i = 0; i < d.tensor.size(); ++i)
+    if (!(std::fabs(d.tensor.floatAt(i)) < 1e6))
+      return true;
+  return false;
+}
+
+/// Whether results of unsigned or narrow types may be asked to hold what they cannot.
+bool leavesOpen(const Node &n) {
+  if (!isDeterministic(n))
+    return true;
+  const Attribute *sorted = n.is("TopK") ? n.attribute("sorted") : nullptr;
+  return sorted && sorted->asInt() != 1;
+}
+
 bool hasFloats(const Datum &d) {
   if (d.items)
     return llvm::any_of(*d.items, hasFloats);
@@ -317,11 +337,13 @@ void Builder::classify(const Node &n, const llvm::DenseMap<const Value *, Datum>
   llvm::DenseMap<const Value *, const Known *> known;
   for (const Known &k : pool)
     known[k.value] = &k;
-  bool inexact = false, fragile = false, whole = true;
+  bool inexact = false, fragile = false, whole = true, extremes = false, open = leavesOpen(n);
   auto operand = [&](const Value *v) {
     if (auto it = known.find(v); it != known.end()) {
       inexact |= it->second->inexact;
       fragile |= it->second->fragile;
+      open |= it->second->open;
+      extremes |= hasExtremes(it->second->datum);
       whole &= isSmallWhole(it->second->datum);
     }
   };
@@ -340,6 +362,7 @@ void Builder::classify(const Node &n, const llvm::DenseMap<const Value *, Datum>
     if (it == seen.end())
       continue;
     Known k{r.get(), it->second};
+    k.open = open || (extremes && !movement);
     k.fragile = fragile || (inexact && !continuous);
     k.inexact = hasFloats(k.datum) && (inexact || !exact || (!movement && (!whole || !isSmallWhole(k.datum))));
     pool.push_back(std::move(k));
@@ -430,9 +453,13 @@ Example Builder::finish() {
       e.inexact.insert(name);
     if (k.fragile)
       e.fragile.insert(name);
-    // A tensor's rank and sizes may be left out; containers are declared as inferred.
-    if (k.datum.isTensor())
-      graph().outputs().back().type = std::make_unique<Type>(Type::tensor(k.datum.tensor.type()));
+    if (k.open)
+      e.open.insert(name);
+    // Sizes may be left out; containers are declared as inferred.
+    if (k.datum.isTensor()) {
+      llvm::SmallVector<Dim, 4> unknown(k.datum.tensor.rank());
+      graph().outputs().back().type = std::make_unique<Type>(Type::tensor(k.datum.tensor.type(), unknown));
+    }
   };
   Inference inference(*model);
   inference.run();

@@ -17,6 +17,9 @@ struct Example {
   /// Outputs that jump when another value moves by rounding (a comparison, an index of the largest). Not compared
   /// where rounding may differ.
   std::set<std::string> fragile;
+  /// Outputs that the standard leaves open: random draws, unsorted results, whole numbers made of NaN or of what they
+  /// cannot hold. Other runtimes may differ there.
+  std::set<std::string> open;
   /// What values of the main graph hold, where a run would crash before it could tell.
   std::map<std::string, Datum> recorded;
 };
@@ -41,7 +44,7 @@ public:
   struct Known {
     Value *value;
     Datum datum;
-    bool inexact = false, fragile = false; ///< as of Example's outputs
+    bool inexact = false, fragile = false, open = false; ///< as of Example's outputs
   };
 
   Builder(Context &context, uint64_t seed, int64_t opset);

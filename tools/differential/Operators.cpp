@@ -172,7 +172,11 @@ std::optional<Attribute> randomAttribute(Builder &b, const Draft &d, const schem
       static const int64_t types[] = {1, 1, 7, 6, 11, 10, 9, 3, 2, 16, 12};
       return makeAttribute(name, types[r.below(name == "stash_type" ? 1 : 11)]);
     }
-    return makeAttribute(name, r.between(0, r.chance(70) ? 1 : 3));
+    // Most are flags; these are counts.
+    return makeAttribute(name, r.between(0, llvm::StringRef(name).contains("num_") || name == "group" || name == "p" ||
+                                                    name.starts_with("block") || name.starts_with("batch")
+                                                ? 3
+                                                : 1));
   case AttributeType::Ints: {
     std::vector<int64_t> v;
     if (name == "perm")
