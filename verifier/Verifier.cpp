@@ -415,7 +415,7 @@ void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference)
     if (!ok) {
       error("ONNX-TYPE-004", pathOf(n),
             std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type + ", which '" +
-                n.opType().str() + "' does not take");
+                n.opType().str() + "' does not " + (what[0] == 'o' ? "take" : "give"));
       return;
     }
     bool variable = llvm::StringRef(f->type).find('(') == llvm::StringRef::npos;
@@ -430,6 +430,8 @@ void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference)
   };
   for (unsigned i = 0; i < n.numOperands(); ++i)
     check(n.operand(i), s.input(i), "operand", i);
+  for (unsigned i = 0; i < n.numResults(); ++i)
+    check(n.result(i), s.output(i), "result", i);
 }
 
 void ModelVerifier::shapes() {

@@ -246,6 +246,22 @@ ONNXOPT_DEFINE_OP(ReduceLogSum) { op.since(1, reduction(evalReduceLogSum)); }
 
 static absl::Status evalReduceLogSumExp(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
+  if (isInteger(x.type())) { // exponentials of whole numbers are summed as such, and rounded at the end
+    ElementType type = x.type();
+    Datum wide(toDouble(x));
+    ctx.operands[0] = &wide;
+    if (absl::Status s = evalReduceLogSumExp(ctx); !s.ok())
+      return s;
+    Tensor sums = ctx.results[0].tensor;
+    ONNXOPT_ASSIGN(y, ctx.allocate(type, sums.dims()));
+    dispatchNumeric(type, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      for (int64_t i = 0; i < y.size(); ++i)
+        y.mutableData<T>()[i] = saturateTo<T>(sums.data<double>()[i]);
+    });
+    ctx.set(0, std::move(y));
+    return absl::OkStatus();
+  }
   auto a = reductionAxes(ctx, x.rank());
   if (!a.ok())
     return a.status();
@@ -407,6 +423,8 @@ static absl::Status softmaxLike(EvalContext &ctx, int kind) { // 0 Softmax, 1 Lo
 }
 static void inferSoftmax(InferContext &ctx) {
   ctx.setType(0, ctx.type(0));
+  if (ctx.isRanked(0) && ctx.rank(0) == 0)
+    return ctx.fail("needs rank 1 or more");
   if (!ctx.isRanked(0) || !ctx.hasAttribute("axis"))
     return;
   int64_t axis = ctx.getInt("axis"), rank = ctx.rank(0);

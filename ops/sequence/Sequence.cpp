@@ -242,6 +242,8 @@ static absl::Status evalOptional(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferOptional(InferContext &ctx) {
+  if (!ctx.hasOperand(0) && !ctx.hasAttribute("type"))
+    return ctx.fail("needs either an operand or the attribute 'type'");
   if (ctx.hasOperand(0)) {
     if (ctx.type(0).isKnown())
       ctx.setType(0, Type::optionalOf(ctx.type(0)));

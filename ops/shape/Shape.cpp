@@ -606,6 +606,8 @@ static absl::Status evalSplit(EvalContext &ctx) {
 static void inferSplit(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
   unsigned n = ctx.numResults();
+  if (ctx.version() >= 18 && ctx.hasOperand(1) == ctx.hasAttribute("num_outputs"))
+    return ctx.fail("needs either sizes or num_outputs"); // Split-18
   if (!ctx.isRanked(0)) {
     for (unsigned k = 0; k < n; ++k)
       ctx.setUnranked(k, e);
@@ -971,8 +973,10 @@ static void inferConstantOfShape(InferContext &ctx) {
     whole = std::nullopt;
   }
   const SymTensor *v = ctx.value(0);
+  if (ctx.isRanked(0) && ctx.rank(0) != 1)
+    return ctx.fail("the sizes need rank 1");
   if (!v) {
-    if (ctx.isRanked(0) && ctx.rank(0) == 1 && ctx.shape(0)[0].isConstant() && ctx.shape(0)[0].constant() < 64) {
+    if (ctx.isRanked(0) && ctx.shape(0)[0].isConstant() && ctx.shape(0)[0].constant() < 64) {
       llvm::SmallVector<Dim, 4> d;
       for (int64_t i = 0; i < ctx.shape(0)[0].constant(); ++i)
         d.push_back(ctx.freshDim());
