@@ -10,7 +10,7 @@ config.excludes = ['unit', 'oracle', 'models', 'Inputs']
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = lit_config.params['out']
 bin_dir = lit_config.params['bin']
-for tool in ('onnx-opt', 'onnx-run'):
+for tool in ('onnx-opt', 'onnx-run', 'onnx-fuzz', 'onnx-reduce'):
     config.substitutions.append((r'\b' + tool + r'\b', os.path.join(bin_dir, tool)))
 llvm = '/usr/lib/llvm-19/bin/'
 config.substitutions.append((r'\bFileCheck\b', llvm + 'FileCheck'))

@@ -8,6 +8,7 @@
 #include "onnxopt/passes/MemoryPlanner.h"
 #include "onnxopt/passes/PassManager.h"
 #include "onnxopt/tools/CommandLine.h"
+#include "onnxopt/tools/Reproducer.h"
 #include "onnxopt/verifier/Validate.h"
 #include "onnxopt/verifier/Verifier.h"
 
@@ -43,12 +44,23 @@ Without -o the text form goes to standard output. Files named .onnxtxt are text.
   --remarks[=PASS]         print why something was or was not done
   --stats, --timing        counts and times of each pass
   --print-ir-before[=PASS], --print-ir-after[=PASS]   text form around passes (on standard error)
+  --reproducer=FILE        where a failure is described (default: the output's name with .reproducer added)
   --roundtrip              write the model as it is, faults included; no pass
   --no-prove               do not check the passes' claims to have changed something
   --help                   this text and all passes
 
 Not there yet: --opset (version conversion), --bisect, --freeze-input.
 )";
+
+std::string shellQuoted(const std::string &word) {
+  if (word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./,:") ==
+      std::string::npos)
+    return word;
+  std::string out = "'";
+  for (char c : word)
+    out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
 
 std::string sizeText(uint64_t n) {
   char buffer[32];
@@ -189,7 +201,7 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
                 const std::function<void(OpRegistry &)> &addOperators) {
   CommandLine args(argc, argv,
                    {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--assume-pure",
-                    "--external-data", "--text", "--elide", "--diagnostics"},
+                    "--external-data", "--text", "--elide", "--diagnostics", "--reproducer"},
                    {"-O1",
                     "-O2",
                     "--validate",
@@ -350,7 +362,12 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
     return args.has(std::string(option) + "-all") ||
            (args.has(option) && (args.value(option).empty() || args.value(option) == pass));
   };
+  std::string again;
+  for (int i = 0; i < argc; ++i)
+    again += (i ? " " : "") + shellQuoted(argv[i]);
+  Reproducer reproducer(args.value("--reproducer", out.empty() ? "" : out + ".reproducer"), again, in);
   instrumentation.before = [&](const std::string &pass, Model &m) {
+    reproducer.enter(pass);
     if (wanted("--print-ir-before", pass))
       print("before", pass, m);
   };
@@ -360,17 +377,14 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
       return pass.status();
     return (*pass)->run(m, ctx).status();
   };
-  std::string culprit;
   instrumentation.after = [&](const std::string &pass, Model &m, bool changed) -> absl::Status {
     if (wanted("--print-ir-after", pass))
       print("after", pass, m);
     if (!args.has("--validate-each") || !changed)
       return absl::OkStatus();
     Validation v = validate(*original, m, validation);
-    if (v.verdict == Validation::Different) {
-      culprit = pass;
+    if (v.verdict == Validation::Different)
       return absl::DataLossError("pass '" + pass + "' changed the model's answers: " + v.reason);
-    }
     return absl::OkStatus();
   };
   auto changed = manager.run(model, ctx);
@@ -385,9 +399,7 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
         if (n)
           std::fprintf(stderr, "%-18s %8llu  %s\n", pass.c_str(), (unsigned long long)n, what.c_str());
   if (!changed.ok()) {
-    if (!out.empty())
-      std::fprintf(stderr, "reproduce with: onnx-opt --passes='%s' --validate-each --verify-each %s\n",
-                   pipeline.c_str(), in.c_str());
+    reproducer.write(std::string(changed.status().message()));
     return reportError(std::string(changed.status().message()));
   }
   if (!pipeline.empty())
@@ -397,8 +409,10 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
     VerifierOptions options;
     options.shapes = false;
     for (const Diagnostic &d : verify(model, options))
-      if (d.severity == Severity::Error && d.code != "ONNX-MODEL-005")
+      if (d.severity == Severity::Error && d.code != "ONNX-MODEL-005") {
+        reproducer.write("left an invalid model: " + toString(d));
         return reportError("internal: the passes left an invalid model: " + toString(d));
+      }
   }
   int code = 0;
   if (validating) {
@@ -422,6 +436,7 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
                    v.reason.c_str());
       break;
     case Validation::Different:
+      reproducer.write("different: " + v.reason);
       return reportError("different: " + v.reason + "; nothing was written");
     case Validation::NotValidated:
       std::fprintf(stderr, "not validated: %s\n", v.reason.c_str());

@@ -248,6 +248,12 @@ static absl::Status evalConvTranspose(EvalContext &ctx) {
   Dims pads = padsAttr.empty() ? Dims(2 * n, 0) : Dims(padsAttr.begin(), padsAttr.end());
   if (strides.size() != n || dilations.size() != n || extra.size() != n || pads.size() != 2 * n)
     return invalid(ctx, "attributes do not match the number of spatial dimensions");
+  std::vector<int64_t> kernel = ctx.getInts("kernel_shape");
+  if (!kernel.empty() && llvm::ArrayRef<int64_t>(kernel) != w.dims().drop_front(2))
+    return invalid(ctx, "kernel_shape differs from the weight's sizes");
+  auto positive = [](int64_t v) { return v > 0; };
+  if (!llvm::all_of(strides, positive) || !llvm::all_of(dilations, positive))
+    return invalid(ctx, "strides and dilations must be positive");
   std::string autoPad = ctx.getString("auto_pad", "NOTSET");
   Dims out{x.dim(0), w.dim(1) * groups}, begin(n);
   for (size_t i = 0; i < n; ++i) {

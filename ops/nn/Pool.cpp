@@ -267,7 +267,7 @@ static absl::Status evalMaxUnpool(EvalContext &ctx) {
     auto given = ctx.in(2).ints();
     dims.assign(given.begin(), given.end());
   }
-  if (dims.size() != x.rank() || at.size() != x.size())
+  if (dims.size() != x.rank() || at.size() != x.size() || elementCount(*natural).value_or(0) == 0)
     return invalid(ctx, "operands do not fit");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), dims));
   // Indices count in the tensor that was pooled; a larger output keeps their coordinates.

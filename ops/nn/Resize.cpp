@@ -351,6 +351,9 @@ static absl::Status evalResize(EvalContext &ctx) {
 }
 static void inferResize(InferContext &ctx) {
   bool old = ctx.version() < 11;
+  auto scales = old ? std::nullopt : ctx.constant(2), sizes = old ? std::nullopt : ctx.constant(3);
+  if (scales && sizes && scales->size() && sizes->size())
+    return ctx.fail("needs either scales or sizes, not both");
   inferFrom(ctx, old ? 1 : 2, old ? -1 : 3, {});
 }
 ONNXOPT_DEFINE_OP(Resize) { op.since(10, {.infer = inferResize, .eval = evalResize}); }

@@ -2,6 +2,8 @@
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
+#include <numeric>
+
 using namespace onnxopt;
 using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
@@ -133,6 +135,8 @@ static absl::Status evalSplitToSequence(EvalContext &ctx) {
       sizes.push_back(std::min(chunk, s.axis - at));
   } else {
     sizes = ctx.in(1).ints();
+    if (std::accumulate(sizes.begin(), sizes.end(), int64_t(0)) != s.axis)
+      return invalid(ctx, "sizes do not add up to the axis");
   }
   std::vector<Datum> items;
   int64_t at = 0;
@@ -177,6 +181,9 @@ static void inferSplitToSequence(InferContext &ctx) {
       if (!scalar || (total.isConstant() && (*sizes)[0] > 0 && total.constant() % (*sizes)[0] == 0))
         dims[*axis] = ctx.constantDim((*sizes)[0]);
     }
+    if (sizes && ctx.isRanked(1) && ctx.rank(1) == 1 && total.isConstant() &&
+        std::accumulate(sizes->begin(), sizes->end(), int64_t(0)) != total.constant())
+      ctx.fail("sizes do not add up to the axis");
   }
   ctx.setType(0, Type::sequenceOf(Type::tensor(e, dims)));
 }

@@ -5,6 +5,8 @@
 #include "onnxopt/ir/text/Printer.h"
 #include "onnxopt/passes/PassManager.h"
 
+#include "onnxopt/passes/Pass.h"
+
 #include "gtest/gtest.h"
 
 #include <thread>
@@ -100,6 +102,24 @@ TEST(Graph, TwoContextsInTwoThreads) {
   std::thread a(work), b(work);
   a.join();
   b.join();
+}
+
+// Built in memory, so no name is one that a file gave.
+TEST(LegalizeOutputs, InputThatIsAnOutputStays) {
+  Context c;
+  Model m(c);
+  m.opsets.push_back({"", 21});
+  Value *x = m.graph().addInput(c.intern("x"));
+  m.graph().addOutput(x, c.intern("x"));
+  m.graph().addOutput(x, c.intern("y"));
+  PassRegistry registry;
+  PassContext ctx(m);
+  auto pass = registry.create("legalize-outputs", {});
+  ASSERT_TRUE(pass.ok());
+  ASSERT_TRUE((*pass)->run(m, ctx).ok());
+  ASSERT_EQ(countNodes(m), 1u);
+  EXPECT_EQ(m.graph().returnNode()->operand(0), x);
+  EXPECT_EQ(m.graph().returnNode()->operand(1)->name(), "y");
 }
 
 } // namespace

@@ -1,13 +1,18 @@
 // Passes and plans that do wrong on purpose: each must be caught, with the pass and the value named.
+#include "onnxopt/exec/DataFiles.h"
 #include "onnxopt/exec/Executor.h"
+#include "onnxopt/ir/Export.h"
 #include "onnxopt/ir/text/Parser.h"
 #include "onnxopt/passes/MemoryPlanner.h"
 #include "onnxopt/passes/PassManager.h"
+#include "onnxopt/tools/OptMain.h"
 #include "onnxopt/verifier/Validate.h"
 
 #include "gtest/gtest.h"
 
 #include <functional>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace onnxopt;
 
@@ -154,6 +159,48 @@ TEST(Plan, SlotBeyondTheArena) {
       runPlanned([](const Graph &g, MemoryPlan &p) { p.slots[named(g, "d")] = {p.arenaSize, 16, nullptr}; });
   ASSERT_FALSE(s.ok());
   EXPECT_NE(std::string(s.message()).find("'d'"), std::string::npos) << s.message();
+}
+
+/// Runs onnx-opt with a bad pass in a process of its own; gives what its reproducer says.
+std::string reproducerOf(Saboteur::Work work, const char *option) {
+  std::string dir = testing::TempDir() + "onnxopt-reproducer-" + std::to_string(getpid());
+  std::string in = dir + ".onnxtxt", out = dir + ".onnx", file = out + ".reproducer";
+  EXPECT_TRUE(writeFileAtomically(in, kModel).ok());
+  pid_t child = fork();
+  if (child == 0) {
+    PassRegistry registry;
+    registry.add({"saboteur", "", "", [=] { return std::make_unique<Saboteur>(work); }});
+    std::string words[] = {"onnx-opt", "--passes=canonicalize,saboteur", option, in, "-o", out};
+    std::vector<char *> argv;
+    for (std::string &w : words)
+      argv.push_back(w.data());
+    _exit(onnxOptMain(int(argv.size()), argv.data(), registry));
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_FALSE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  auto text = exec::readFile(file);
+  EXPECT_TRUE(text.ok());
+  EXPECT_FALSE(exec::readFile(out).ok()) << "a failing run wrote its output";
+  remove(in.c_str());
+  remove(file.c_str());
+  return text.ok() ? *text : "";
+}
+
+TEST(Reproducer, NamesCommandInputAndPass) {
+  std::string different = reproducerOf(
+      [](Model &m) {
+        auto t = TensorData::of(Tensor(ElementType::Float, {4}));
+        m.graph().initializers()[0]->setInitializer(t);
+        return true;
+      },
+      "--validate-each");
+  for (const char *what : {"# input: ", "onnx-opt --passes=canonicalize,saboteur --validate-each ", "# pass: saboteur",
+                           "changed the model's answers"})
+    EXPECT_NE(different.find(what), std::string::npos) << what << "\n" << different;
+  std::string crash = reproducerOf([](Model &) -> bool { std::abort(); }, "--verify-each");
+  for (const char *what : {"--verify-each", "# pass: saboteur", "# crashed"})
+    EXPECT_NE(crash.find(what), std::string::npos) << what << "\n" << crash;
 }
 
 } // namespace

@@ -127,10 +127,10 @@ bool isSmallWhole(const Datum &d) {
 bool hasExtremes(const Datum &d) {
   if (d.items)
     return llvm::any_of(*d.items, hasExtremes);
-  if (!d.isTensor() || !isFloating(d.tensor.type()))
+  if (!d.isTensor() || !(isFloating(d.tensor.type()) || isInteger(d.tensor.type())))
     return false;
   for (int64_t i = 0; i < d.tensor.size(); ++i)
-    if (!(std::fabs(d.tensor.floatAt(i)) < 1e6))
+    if (!(std::fabs(isFloating(d.tensor.type()) ? d.tensor.floatAt(i) : double(d.tensor.intAt(i))) < 1e6))
       return true;
   return false;
 }
@@ -140,6 +140,8 @@ bool leavesOpen(const Node &n) {
   if (!isDeterministic(n) || n.is("DynamicQuantizeLinear")) // of zeros alone: the scale is 0, 1 or 1/255
     return true;
   if (n.is("Dropout") && opsetVersion(n) < 12) // the mask of a run that drops nothing
+    return true;
+  if (n.opType().starts_with("ReduceLog") || n.is("ReduceL2")) // of whole numbers: how the result rounds
     return true;
   const Attribute *sorted = n.is("TopK") ? n.attribute("sorted") : nullptr;
   return sorted && sorted->asInt() != 1;
@@ -286,8 +288,11 @@ Tensor Builder::tensor(ElementType type, llvm::ArrayRef<int64_t> dims) {
 Builder::Known &Builder::leaf(Tensor t, bool constant) {
   auto data = TensorData::of(t);
   unsigned kind = constant ? 2 + random.below(2) : random.below(10);
+  // Constant-1 gives floats only.
+  if (kind == 3 && opset_ < 9 && !isFloating(t.type()))
+    kind = 2;
   if (!isCommon(t.type()) && kind != 2 && kind != 3)
-    kind = 2 + random.below(2);
+    kind = 2 + (opset_ < 9 ? 0 : random.below(2));
   Value *v;
   if (kind == 2) {
     v = graph().addInitializer(freshName("w"), data);
@@ -364,7 +369,7 @@ void Builder::classify(const Node &n, const llvm::DenseMap<const Value *, Datum>
     if (it == seen.end())
       continue;
     Known k{r.get(), it->second};
-    k.open = open || (extremes && !movement);
+    k.open = open || ((extremes || hasExtremes(k.datum)) && !movement);
     k.fragile = fragile || (inexact && !continuous);
     k.inexact = hasFloats(k.datum) && (inexact || !exact || (!movement && (!whole || !isSmallWhole(k.datum))));
     pool.push_back(std::move(k));

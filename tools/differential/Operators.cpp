@@ -272,6 +272,8 @@ bool addOperator(Builder &b, Coverage &coverage) {
     if (spec.required || r.chance(40))
       if (auto a = randomAttribute(b, d, spec))
         n->setAttribute(std::move(*a));
+  if (n->attribute("auto_pad") && n->attribute("pads")) // only one of them means something
+    n->removeAttribute("pads");
   std::string why, name = d.schema.name().str();
   if (b.keep(n, why))
     return true;

@@ -279,6 +279,8 @@ bool wrap(Builder &b) {
   // Older versions of control flow do not take every type.
   if (kind < 2) {
     schema::Schema s = schema::lookup("", kind ? "Loop" : "If", b.opset());
+    if (kind == 0)
+      s = schema::lookup("", "Constant", b.opset()).sinceVersion() < 9 ? schema::lookup("", "Constant", b.opset()) : s;
     for (const Datum *d : data)
       if (!s.allowedTypes(*s.output(0)).contains("tensor(" + nameOf(d->tensor.type()).str() + ")"))
         return false;

@@ -1,0 +1,3 @@
+#!/bin/sh
+# has-exp.sh ONNX_OPT MODEL: whether the model has an Exp.
+"$1" "$2" | grep -q "Exp ("
