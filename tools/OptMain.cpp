@@ -7,8 +7,10 @@
 #include "onnxopt/ir/text/Printer.h"
 #include "onnxopt/passes/MemoryPlanner.h"
 #include "onnxopt/passes/PassManager.h"
+#include "onnxopt/tools/Assumptions.h"
 #include "onnxopt/tools/CommandLine.h"
 #include "onnxopt/tools/Reproducer.h"
+#include "onnxopt/verifier/Report.h"
 #include "onnxopt/verifier/Validate.h"
 #include "onnxopt/verifier/Verifier.h"
 
@@ -30,11 +32,12 @@ Without -o the text form goes to standard output. Files named .onnxtxt are text.
   --seed N                 seed of drawn inputs
   --verify                 check the model and stop: structure, schemas, types, shapes, lint
   --verify-each            check the structure after each pass
-  --diagnostics=json       findings as JSON on standard output
+  --diagnostics=FORMAT     findings as json or sarif on standard output
   --dim NAME=N             a symbolic dim of the inputs becomes a constant
   --shape INPUT=D,D,..     a new shape for an input, of sizes and names
   --range NAME=LO..HI      bounds of a symbolic dim
   --allow-empty            dims of inputs may be 0
+  --freeze-input NAME=V    an input becomes a constant: a number for all elements, a list, or a .npy file
   --freeze-default-inputs  initializers that are also inputs count as constants
   --assume-pure=D[::OP]    unknown operators of a domain have no effects
   --external-data=MODE     keep (default), copy or inline
@@ -49,7 +52,7 @@ Without -o the text form goes to standard output. Files named .onnxtxt are text.
   --no-prove               do not check the passes' claims to have changed something
   --help                   this text and all passes
 
-Not there yet: --opset (version conversion), --bisect, --freeze-input.
+Not there yet: --opset (version conversion), --bisect.
 )";
 
 std::string shellQuoted(const std::string &word) {
@@ -88,84 +91,6 @@ uint64_t fileSize(const std::string &path) {
   return stat(path.c_str(), &st) == 0 ? uint64_t(st.st_size) : 0;
 }
 
-/// What the command line assumes of the model.
-std::string applyAssumptions(Model &model, const CommandLine &args) {
-  DimContext &dims = model.context().dims();
-  llvm::DenseMap<const DimExpr *, Dim> map;
-  for (const std::string &spec : args.values("--dim")) {
-    auto [name, value] = llvm::StringRef(spec).split('=');
-    int64_t n;
-    if (value.getAsInteger(10, n) || n < 0)
-      return "--dim needs NAME=NUMBER, found '" + spec + "'";
-    map[dims.symbol("", name, model.context().smallestInputDim).expr()] = dims.constant(n);
-  }
-  for (const std::string &spec : args.values("--range")) {
-    auto [name, bounds] = llvm::StringRef(spec).split('=');
-    auto [lo, hi] = bounds.split("..");
-    DimRange r;
-    if (lo.getAsInteger(10, r.lo) || hi.getAsInteger(10, r.hi) || r.lo > r.hi)
-      return "--range needs NAME=LO..HI, found '" + spec + "'";
-    dims.restrict(dims.symbol("", name, model.context().smallestInputDim), r);
-  }
-  auto rebind = [&](Type &t) {
-    for (Dim &d : t.dims)
-      d = dims.substitute(d, map);
-  };
-  if (!map.empty())
-    forEachGraph(model, [&](Graph &g) {
-      if (g.function())
-        return;
-      auto value = [&](Value &v) {
-        if (const Type *t = v.declaredType(); t && t->isTensor()) {
-          Type copy = *t;
-          rebind(copy);
-          v.setDeclaredType(std::move(copy));
-        }
-      };
-      for (const auto &v : g.inputs())
-        value(*v);
-      for (Node &n : g.nodes())
-        for (const auto &r : n.results())
-          value(*r);
-      for (OutputSlot &o : g.outputs())
-        if (o.type)
-          rebind(*o.type);
-    });
-  for (const std::string &spec : args.values("--shape")) {
-    auto [name, list] = llvm::StringRef(spec).split('=');
-    Value *input = nullptr;
-    for (const auto &v : model.graph().inputs())
-      if (v->name() == name)
-        input = v.get();
-    if (!input || !input->declaredType() || !input->declaredType()->isTensor())
-      return "--shape: the model has no tensor input '" + name.str() + "'";
-    Type t = Type::tensor(input->declaredType()->element);
-    t.ranked = true;
-    llvm::SmallVector<llvm::StringRef, 4> parts;
-    list.split(parts, ',', -1, false);
-    for (llvm::StringRef p : parts)
-      t.dims.push_back(dims.parse("", p.trim(), model.context().smallestInputDim));
-    if (input->declaredType()->ranked && input->declaredType()->rank() != t.rank())
-      return "--shape: input '" + name.str() + "' has rank " + std::to_string(input->declaredType()->rank()) + ", " +
-             std::to_string(t.rank()) + " sizes are given";
-    input->setDeclaredType(std::move(t));
-    // What was declared downstream was for the old shape.
-    forEachGraph(model, [&](Graph &g) {
-      for (Node &n : g.nodes())
-        for (const auto &r : n.results())
-          r->dropDeclaredType();
-      for (OutputSlot &o : g.outputs())
-        if (o.type && o.type->isTensor()) {
-          o.type->ranked = false;
-          o.type->dims.clear();
-        }
-    });
-  }
-  if (args.has("--freeze-default-inputs"))
-    model.defaultsAreConstants = true;
-  return "";
-}
-
 void printRemarks(const PassContext &ctx, llvm::StringRef only) {
   for (const PassContext::Remark &r : ctx.remarks)
     if (only.empty() || r.pass == only)
@@ -200,8 +125,8 @@ std::string peakText(Model &model, bool inplace, const DimBindings *binding) {
 int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
                 const std::function<void(OpRegistry &)> &addOperators) {
   CommandLine args(argc, argv,
-                   {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--assume-pure",
-                    "--external-data", "--text", "--elide", "--diagnostics", "--reproducer"},
+                   {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--freeze-input",
+                    "--assume-pure", "--external-data", "--text", "--elide", "--diagnostics", "--reproducer"},
                    {"-O1",
                     "-O2",
                     "--validate",
@@ -272,16 +197,23 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
     return reportError(std::string(read.status().message()));
   keptModel = read->release();
   Model &model = *keptModel;
-  bool json = args.value("--diagnostics") == "json";
+  const std::string format = args.value("--diagnostics");
+  if (!format.empty() && format != "json" && format != "sarif")
+    return reportError("--diagnostics is json or sarif, not '" + format + "'");
+  auto tell = [&](llvm::ArrayRef<Diagnostic> found, bool errorsOnly) {
+    if (!format.empty()) {
+      std::fputs((format == "json" ? toJson(found) : toSarif(found, in)).c_str(), stdout);
+      return;
+    }
+    for (const Diagnostic &d : found)
+      if (!errorsOnly || d.severity == Severity::Error)
+        std::fprintf(stderr, "%s\n", toString(d).c_str());
+  };
   if (args.has("--verify")) {
     VerifierOptions options;
     options.lint = true;
     std::vector<Diagnostic> found = verify(model, options);
-    if (json)
-      std::fputs(toJson(found).c_str(), stdout);
-    else
-      for (const Diagnostic &d : found)
-        std::fprintf(stderr, "%s\n", toString(d).c_str());
+    tell(found, /*errorsOnly=*/false);
     return hasErrors(found) ? 1 : 0;
   }
   if (args.has("--roundtrip"))
@@ -295,11 +227,7 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
       if (d.code == "ONNX-MODEL-005")
         d.severity = Severity::Warning;
     if (hasErrors(found)) {
-      if (json)
-        std::fputs(toJson(found).c_str(), stdout);
-      for (const Diagnostic &d : found)
-        if (d.severity == Severity::Error && !json)
-          std::fprintf(stderr, "%s\n", toString(d).c_str());
+      tell(found, /*errorsOnly=*/true);
       return reportError(in + " is not a valid model" + (pipeline.empty() ? "" : "; no pass was run"));
     }
   }

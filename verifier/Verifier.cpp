@@ -493,22 +493,6 @@ void ModelVerifier::lint() {
     report(Severity::Warning, "ONNX-SSA-006", "main", "a name hides one of an outer graph");
 }
 
-std::string jsonString(llvm::StringRef s) {
-  std::string out = "\"";
-  for (char c : s) {
-    if (c == '"' || c == '\\')
-      out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      char buffer[8];
-      std::snprintf(buffer, sizeof buffer, "\\u%04x", c);
-      out += buffer;
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
 } // namespace
 
 std::vector<Diagnostic> verify(Model &model, const VerifierOptions &options) {
@@ -517,16 +501,6 @@ std::vector<Diagnostic> verify(Model &model, const VerifierOptions &options) {
 
 bool hasErrors(llvm::ArrayRef<Diagnostic> diagnostics) {
   return llvm::any_of(diagnostics, [](const Diagnostic &d) { return d.severity == Severity::Error; });
-}
-
-std::string toJson(llvm::ArrayRef<Diagnostic> diagnostics) {
-  static const char *const names[] = {"error", "warning", "lint", "remark"};
-  std::string out = "[";
-  for (const Diagnostic &d : diagnostics)
-    out += std::string(out.size() > 1 ? "," : "") + "\n  {\"severity\": \"" + names[int(d.severity)] +
-           "\", \"code\": " + jsonString(d.code) + ", \"path\": " + jsonString(d.path) +
-           ", \"message\": " + jsonString(d.message) + "}";
-  return out + "\n]\n";
 }
 
 } // namespace onnxopt

@@ -40,7 +40,5 @@ struct VerifierOptions {
 /// All findings of one run, import faults included, in the order of the model.
 std::vector<Diagnostic> verify(Model &model, const VerifierOptions &options = {});
 bool hasErrors(llvm::ArrayRef<Diagnostic> diagnostics);
-/// As a JSON array of objects with severity, code, path and message.
-std::string toJson(llvm::ArrayRef<Diagnostic> diagnostics);
 
 } // namespace onnxopt
