@@ -1,6 +1,7 @@
 // Frames, lifetimes, bodies and calls.
 #include "onnxopt/exec/Executor.h"
 
+#include "onnxopt/exec/Inputs.h"
 #include "onnxopt/ops/Evaluate.h"
 
 #include "llvm/Support/xxhash.h"
@@ -148,6 +149,7 @@ public:
 
   const Model &model_;
   RunOptions options_;
+  DimBindings sizes_; ///< of the symbols of the model's inputs in this run
   uint64_t steps_ = 0, live_ = 0, peak_ = 0;
   unsigned depth_ = 0;
   llvm::DenseMap<const Value *, Datum> constants_;
@@ -165,8 +167,12 @@ namespace {
 class NodeContext : public EvalContext {
 public:
   using RunRegion = llvm::function_ref<absl::Status(Graph &, std::vector<Datum>, std::vector<Datum> &)>;
-  NodeContext(const Node &n, RunRegion region, uint64_t memory, llvm::function_ref<absl::Status(uint64_t)> step)
-      : EvalContext(n), region_(region), memory_(memory), step_(step) {}
+  NodeContext(const Node &n, const DimBindings &sizes, RunRegion region, uint64_t memory,
+              llvm::function_ref<absl::Status(uint64_t)> step)
+      : EvalContext(n), sizes_(sizes), region_(region), memory_(memory), step_(step) {}
+  std::optional<int64_t> sizeOf(Dim d) const override {
+    return d ? node_.model().context().dims().evaluate(d, sizes_) : std::nullopt;
+  }
   absl::Status runRegion(Graph &body, std::vector<Datum> in, std::vector<Datum> &out) override {
     return region_(body, std::move(in), out);
   }
@@ -175,6 +181,7 @@ public:
   absl::Status step(uint64_t n) override { return step_(n); }
 
 private:
+  const DimBindings &sizes_;
   RunRegion region_;
   uint64_t memory_;
   llvm::function_ref<absl::Status(uint64_t)> step_;
@@ -327,7 +334,7 @@ absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
     return runGraph(g, inner, out, false);
   };
   auto count = [&](uint64_t c) { return step(c); };
-  NodeContext ctx(n, region, options_.memoryBytes, count);
+  NodeContext ctx(n, sizes_, region, options_.memoryBytes, count);
   for (unsigned i = 0; i < n.numOperands(); ++i) {
     const Value *v = n.operand(i);
     if (!v) {
@@ -366,6 +373,7 @@ absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
 absl::StatusOr<std::vector<Datum>> Executor::Engine::run(const std::map<std::string, Datum> &inputs) {
   steps_ = live_ = peak_ = 0;
   depth_ = 0;
+  sizes_ = bindingsOf(model_, inputs);
   arena_ = options_.plan ? std::make_unique<Arena>(*options_.plan) : nullptr;
   Frame frame;
   Graph &g = model_.graph();

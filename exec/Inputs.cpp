@@ -174,4 +174,20 @@ absl::Status drawInputs(const Model &model, const InputOptions &options, std::ma
   return absl::OkStatus();
 }
 
+DimBindings bindingsOf(const Model &model, const std::map<std::string, Datum> &inputs) {
+  DimBindings b;
+  for (const auto &v : model.graph().inputs()) {
+    const Type *t = v->declaredType();
+    auto it = inputs.find(v->name().str());
+    bool given = it != inputs.end() && it->second.isTensor();
+    if (!t || !t->isTensor() || (!given && !v->initializer()))
+      continue;
+    llvm::ArrayRef<int64_t> dims = given ? it->second.tensor.dims() : llvm::ArrayRef<int64_t>(v->initializer()->dims);
+    for (size_t i = 0; i < t->rank() && i < dims.size(); ++i)
+      if (!t->dims[i].symbolName().empty())
+        b[t->dims[i].symbolName().str()] = dims[i];
+  }
+  return b;
+}
+
 } // namespace onnxopt::exec

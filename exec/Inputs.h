@@ -19,4 +19,7 @@ struct InputOptions {
 /// what their consumers imply: indices, lengths, sizes, masks.
 absl::Status drawInputs(const Model &model, const InputOptions &options, std::map<std::string, Datum> &inputs);
 
+/// The sizes that these inputs, or their defaults, give to the symbols of the model's inputs.
+DimBindings bindingsOf(const Model &model, const std::map<std::string, Datum> &inputs);
+
 } // namespace onnxopt::exec

@@ -64,25 +64,32 @@ Type inferredType(EvalContext &ctx, unsigned i) {
   return i < ctx.node().numResults() ? inference.typeOf(ctx.node().result(i)) : Type();
 }
 
-/// Stacks tensors of equal shape along a new axis 0 (Loop and Scan outputs); `declared` is the type of one of them.
-absl::StatusOr<Tensor> stack(EvalContext &ctx, llvm::ArrayRef<Datum> items, bool reverse, const Type *declared,
-                             unsigned result) {
-  if (items.empty()) {
-    Dims dims{0};
-    ElementType e = ElementType::Undefined;
-    if (declared && declared->isTensor()) {
-      e = declared->element;
-      for (Dim d : declared->dims)
-        dims.push_back(d.maybeConstant().value_or(0));
-    }
-    if (e == ElementType::Undefined || (declared && !declared->ranked))
-      if (Type t = inferredType(ctx, result); t.isTensor()) {
-        e = t.hasElement() ? t.element : e;
-        for (size_t i = dims.size(); t.ranked && i < t.rank(); ++i)
-          dims.push_back(t.dims[i].maybeConstant().value_or(0));
-      }
-    return ctx.allocate(e == ElementType::Undefined ? ElementType::Float : e, dims);
+/// What a Loop or Scan without iterations stacks up: `leading` outer dims of the result, then 0 slices along `axis`
+/// of the rest. The sizes of a slice are those that inference proves for this run, else those that the body declares
+/// (`declared`), else 0, as onnxruntime has it.
+absl::StatusOr<Tensor> stackOfNone(EvalContext &ctx, const Type *declared, unsigned result, size_t leading,
+                                   size_t axis) {
+  const Type whole = inferredType(ctx, result);
+  const bool declares = declared && declared->isTensor();
+  const bool proves = whole.isTensor() && whole.ranked && whole.rank() > leading;
+  ElementType e = declares ? declared->element : ElementType::Undefined;
+  if (e == ElementType::Undefined)
+    e = whole.isTensor() && whole.hasElement() ? whole.element : ElementType::Float;
+  Dims dims{0};
+  const size_t rank = declares && declared->ranked ? declared->rank() : proves ? whole.rank() - leading - 1 : 0;
+  for (size_t i = 0; i < rank; ++i) {
+    std::optional<int64_t> size;
+    if (proves && whole.rank() == leading + 1 + rank)
+      size = ctx.sizeOf(whole.dims[leading + i + (i >= axis)]);
+    if (!size && declares && declared->ranked)
+      size = declared->dims[i].maybeConstant();
+    dims.push_back(std::max<int64_t>(0, size.value_or(0)));
   }
+  return ctx.allocate(e, dims);
+}
+
+/// Stacks tensors of equal shape, at least one, along a new axis 0 (Loop and Scan outputs).
+absl::StatusOr<Tensor> stack(EvalContext &ctx, llvm::ArrayRef<Datum> items, bool reverse) {
   const Tensor &first = items[0].tensor;
   Dims dims(first.dims().begin(), first.dims().end());
   dims.insert(dims.begin(), items.size());
@@ -189,7 +196,8 @@ static absl::Status evalLoop(EvalContext &ctx) {
     ctx.set(i, std::move(state[i]));
   for (unsigned i = 0; i < scans; ++i) {
     const OutputSlot &slot = body->outputs()[1 + carried + i];
-    ONNXOPT_ASSIGN(y, stack(ctx, collected[i], false, slot.type.get(), carried + i));
+    ONNXOPT_ASSIGN(y, collected[i].empty() ? stackOfNone(ctx, slot.type.get(), carried + i, 0, 0)
+                                           : stack(ctx, collected[i], false));
     ctx.set(carried + i, std::move(y));
   }
   return absl::OkStatus();
@@ -415,8 +423,10 @@ absl::Status scanOnce(EvalContext &ctx, const ScanForm &f, Graph &body, std::vec
   }
   out = state;
   for (unsigned i = 0; i < f.scanOuts; ++i) {
-    ONNXOPT_ASSIGN(y,
-                   stack(ctx, collected[i], f.outDirections[i], body.outputs()[f.states + i].type.get(), f.states + i));
+    const Type *declared = body.outputs()[f.states + i].type.get();
+    ONNXOPT_ASSIGN(y, collected[i].empty()
+                          ? stackOfNone(ctx, declared, f.states + i, f.first, std::max<int64_t>(0, f.outAxes[i]))
+                          : stack(ctx, collected[i], f.outDirections[i]));
     if (!axisInRange(f.outAxes[i], y.rank()))
       return invalid(ctx, "scan output axis out of range");
     ONNXOPT_ASSIGN(z, moveAxis(ctx, y, normalizeAxis(f.outAxes[i], y.rank())));
@@ -476,7 +486,7 @@ static absl::Status evalScan(EvalContext &ctx) {
     std::vector<Datum> parts;
     for (auto &r : results)
       parts.push_back(r[i]);
-    ONNXOPT_ASSIGN(y, stack(ctx, parts, false, nullptr, i));
+    ONNXOPT_ASSIGN(y, parts.empty() ? stackOfNone(ctx, nullptr, i, 0, 0) : stack(ctx, parts, false));
     ctx.set(i, std::move(y));
   }
   return absl::OkStatus();

@@ -38,23 +38,6 @@ exec::RunOptions runOptions() {
   return o;
 }
 
-/// Sizes that these inputs give to the symbols of the model's inputs.
-DimBindings bindingsOf(const Model &m, const Inputs &inputs) {
-  DimBindings b;
-  for (const auto &v : m.graph().inputs()) {
-    const Type *t = v->declaredType();
-    auto it = inputs.find(v->name().str());
-    bool given = it != inputs.end() && it->second.isTensor();
-    if (!t || !t->isTensor() || (!given && !v->initializer()))
-      continue;
-    llvm::ArrayRef<int64_t> dims = given ? it->second.tensor.dims() : llvm::ArrayRef<int64_t>(v->initializer()->dims);
-    for (size_t i = 0; i < t->rank() && i < dims.size(); ++i)
-      if (!t->dims[i].symbolName().empty())
-        b[t->dims[i].symbolName().str()] = dims[i];
-  }
-  return b;
-}
-
 /// What inference claims of a value, against what it holds.
 std::string contradiction(const ValueFact &f, const Datum &d, const DimContext &dims, const DimBindings &bindings) {
   if (!f.type.isTensor() || !d.isTensor())
@@ -114,7 +97,7 @@ private:
   std::optional<Finding> infersWell(const Inputs &inputs, bool mustRun) {
     Inference inference(*original_);
     inference.run();
-    DimBindings bindings = bindingsOf(*original_, inputs);
+    DimBindings bindings = exec::bindingsOf(*original_, inputs);
     std::string wrong;
     exec::RunOptions o = runOptions();
     o.observe = [&](const Value &v, const Datum &d) -> absl::Status {
@@ -136,7 +119,7 @@ private:
   /// A second run where every symbol has another size, if the model allows it.
   void otherSizes() {
     static const int64_t sizes[] = {1, 2, 5, 4};
-    DimBindings bound = bindingsOf(*original_, e_.inputs);
+    DimBindings bound = exec::bindingsOf(*original_, e_.inputs);
     if (bound.empty())
       return;
     // An input that keeps its default keeps the sizes of its symbols, too.
@@ -150,7 +133,7 @@ private:
     std::sort(names.begin(), names.end());
     Random random(names.size());
     exec::InputOptions draw;
-    for (const auto &[name, size] : bindingsOf(*original_, e_.inputs))
+    for (const auto &[name, size] : exec::bindingsOf(*original_, e_.inputs))
       draw.dims[name] = size;
     for (const std::string &name : names)
       draw.dims[name] = sizes[random.below(4)];
@@ -227,7 +210,7 @@ private:
       std::optional<MemoryPlan> plan;
       exec::RunOptions o = runOptions();
       if (decisions) {
-        plan = planMemory(m.graph(), inference, *decisions, bindingsOf(m, run.inputs));
+        plan = planMemory(m.graph(), inference, *decisions, exec::bindingsOf(m, run.inputs));
         o.plan = &*plan;
       }
       auto out = exec::Executor(m, o).run(run.inputs);
