@@ -122,6 +122,11 @@ int64_t Tensor::intAt(int64_t i) const {
     return int8_t(uint8_t(bytes_[i / 4]) >> (i % 4 * 2) << 6) >> 6;
   case ElementType::Uint2:
     return uint8_t(bytes_[i / 4]) >> (i % 4 * 2) & 3;
+  case ElementType::String:
+  case ElementType::Complex64:
+  case ElementType::Complex128:
+  case ElementType::Undefined:
+    return 0;
   default:
     double v = floatAt(i);
     return std::fabs(v) < 9e18 ? int64_t(v) : 0;

@@ -58,7 +58,7 @@ public:
   Tensor reshaped(llvm::ArrayRef<int64_t> dims) const;
   /// The same bytes as elements of another type of equal width.
   Tensor bitcast(ElementType type) const;
-  /// Element `index` of an integer, bool or floating tensor.
+  /// Element `index` as a number; intAt cuts towards 0. 0 for strings and complex numbers.
   int64_t intAt(int64_t index) const;
   double floatAt(int64_t index) const;
   /// All elements as integers (of an integer or bool tensor).

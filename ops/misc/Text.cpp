@@ -154,16 +154,37 @@ ONNXOPT_DEFINE_OP(StringNormalizer) { op.since(10, native(inferStringNormalizer,
 
 // TfIdfVectorizer
 
+/// What is wrong with the attributes of a TfIdfVectorizer, '' if nothing is.
+static std::string tfIdfFault(const NodeView &node) {
+  const std::vector<int64_t> counts = node.getInts("ngram_counts"), indexes = node.getInts("ngram_indexes");
+  const int64_t pool = std::max(node.getInts("pool_int64s").size(), node.getStrings("pool_strings").size());
+  for (size_t k = 0; k < counts.size(); ++k)
+    if (counts[k] < (k ? counts[k - 1] : 0) || counts[k] > pool)
+      return "ngram_counts must rise from 0 to at most " + std::to_string(pool) + ", the size of the pool";
+  if (llvm::any_of(indexes, [](int64_t i) { return i < 0 || i >= INT32_MAX; }))
+    return "ngram_indexes must not be negative";
+  if (node.getInt("min_gram_length") < 1)
+    return "min_gram_length must be at least 1";
+  if (node.getInt("max_gram_length") < node.getInt("min_gram_length"))
+    return "max_gram_length is less than min_gram_length";
+  if (node.getInt("max_skip_count") < 0)
+    return "max_skip_count must not be negative";
+  return "";
+}
+
 static absl::Status evalTfIdf(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
-  if (x.rank() > 2)
+  if (x.rank() < 1 || x.rank() > 2)
     return invalid(ctx, "needs rank 1 or 2");
+  if (std::string fault = tfIdfFault(ctx); !fault.empty())
+    return invalid(ctx, fault);
   std::vector<int64_t> counts = ctx.getInts("ngram_counts"), indexes = ctx.getInts("ngram_indexes"),
                        ints = ctx.getInts("pool_int64s");
   std::vector<std::string> strings = ctx.getStrings("pool_strings");
   std::vector<float> weights = ctx.getFloats("weights");
-  int64_t minLength = ctx.getInt("min_gram_length"), maxLength = ctx.getInt("max_gram_length"),
-          maxSkip = ctx.getInt("max_skip_count");
+  const int64_t minLength = ctx.getInt("min_gram_length"), n = x.dim(x.rank() - 1),
+                maxLength = std::min<int64_t>(ctx.getInt("max_gram_length"), counts.size()),
+                maxSkip = std::min(ctx.getInt("max_skip_count"), n);
   std::string mode = ctx.getString("mode");
   int64_t poolSize = strings.empty() ? int64_t(ints.size()) : int64_t(strings.size()), width = 0;
   for (int64_t i : indexes)
@@ -182,7 +203,7 @@ static absl::Status evalTfIdf(EvalContext &ctx) {
       ++ordinal;
     }
   }
-  int64_t rows = x.rank() == 2 ? x.dim(0) : 1, n = x.rank() ? x.dim(x.rank() - 1) : 1;
+  int64_t rows = x.rank() == 2 ? x.dim(0) : 1;
   Dims dims = x.rank() == 2 ? Dims{rows, width} : Dims{width};
   ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Float, dims));
   for (int64_t r = 0; r < rows; ++r) {
@@ -212,11 +233,15 @@ static absl::Status evalTfIdf(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferTfIdf(InferContext &ctx) {
+  if (std::string fault = tfIdfFault(ctx); !fault.empty())
+    return ctx.fail(fault);
   int64_t width = 0;
   for (int64_t i : ctx.getInts("ngram_indexes"))
     width = std::max(width, i + 1);
   if (!ctx.isRanked(0))
     return ctx.setUnranked(0, ElementType::Float);
+  if (ctx.rank(0) < 1 || ctx.rank(0) > 2)
+    return ctx.fail("needs rank 1 or 2, operand 0 has rank " + std::to_string(ctx.rank(0)));
   llvm::SmallVector<Dim, 2> out;
   if (ctx.rank(0) == 2)
     out.push_back(ctx.shape(0)[0]);

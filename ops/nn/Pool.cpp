@@ -252,6 +252,8 @@ static absl::StatusOr<Dims> unpoolDims(EvalContext &ctx) {
     s.assign(n, 1);
   if (p.empty())
     p.assign(2 * n, 0);
+  if (s.size() != n || p.size() != 2 * n)
+    return invalid(ctx, "strides or pads do not match the rank");
   Dims d{x.dim(0), x.dim(1)};
   for (size_t i = 0; i < n; ++i)
     d.push_back((x.dim(i + 2) - 1) * s[i] + k[i] - p[i] - p[i + n]);
@@ -274,6 +276,8 @@ static absl::Status evalMaxUnpool(EvalContext &ctx) {
   Dims from = stridesOf(*natural), to = stridesOf(dims);
   for (int64_t i = 0; i < x.size(); ++i) {
     int64_t rest = at.intAt(i), target = 0;
+    if (rest < 0 || rest >= *elementCount(*natural))
+      return invalid(ctx, "index out of range");
     for (size_t a = 0; a < from.size(); ++a) {
       target += rest / from[a] * to[a];
       rest %= from[a];
@@ -303,6 +307,8 @@ static void inferMaxUnpool(InferContext &ctx) {
   size_t n = ctx.rank(0) - 2;
   if (ctx.rank(0) < 3 || k.size() != n)
     return ctx.fail("kernel_shape does not match the rank");
+  if ((!s.empty() && s.size() != n) || (!p.empty() && p.size() != 2 * n))
+    return ctx.fail("strides or pads do not match the rank");
   s.resize(n, 1);
   p.resize(2 * n, 0);
   DimContext &d = ctx.dims();

@@ -148,7 +148,8 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
     mode = "linear";
   if (mode != "nearest" && mode != "linear" && mode != "cubic")
     return invalid(ctx, "mode '" + mode + "' is unknown");
-  if (mode != "nearest" && x.isString())
+  const bool copies = mode == "nearest" && coordinates != "tf_crop_and_resize"; // any element type
+  if (!copies && (x.isString() || x.type() == ElementType::Complex64 || x.type() == ElementType::Complex128))
     return unsupportedType(ctx, x.type());
   int64_t rank = x.rank();
   float extrapolation = ctx.getFloat("extrapolation_value", 0);
@@ -160,7 +161,7 @@ absl::Status resize(EvalContext &ctx, const Plan &plan, std::string mode, const 
     ctx.set(0, std::move(y));
     return absl::OkStatus();
   }
-  if (mode == "nearest" && coordinates != "tf_crop_and_resize") { // any element type: a gather on each axis
+  if (copies) { // a gather on each axis
     std::vector<std::vector<int64_t>> source(rank);
     for (int64_t a = 0; a < rank; ++a)
       for (int64_t o = 0; o < plan.out[a]; ++o)

@@ -137,8 +137,11 @@ static absl::Status evalGridSample(EvalContext &ctx) {
 }
 static void inferGridSample(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
-  if (!ctx.isRanked(0) || !ctx.isRanked(1) || ctx.rank(0) != ctx.rank(1))
+  if (!ctx.isRanked(0) || !ctx.isRanked(1))
     return ctx.setUnranked(0, e);
+  if (ctx.rank(0) != ctx.rank(1) || ctx.rank(0) < 3)
+    return ctx.fail("input and grid must have one rank of at least 3, they have " + std::to_string(ctx.rank(0)) +
+                    " and " + std::to_string(ctx.rank(1)));
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], ctx.shape(0)[1]};
   for (size_t i = 1; i + 1 < ctx.rank(1); ++i)
     out.push_back(ctx.shape(1)[i]);

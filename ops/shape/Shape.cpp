@@ -646,6 +646,8 @@ static void inferSplit(InferContext &ctx) {
   }
   if (!sizes.empty() && sizes.size() != n && ctx.hasOperand(1) + ctx.hasAttribute("split") > 0)
     ctx.fail(std::to_string(sizes.size()) + " sizes for " + std::to_string(n) + " results");
+  if (llvm::any_of(sizes, [](Dim s) { return s && s.isConstant() && s.constant() < 0; }))
+    return ctx.fail("a size is negative");
   if (sizes.size() == n && total) {
     Dim sum = d.constant(0);
     for (Dim s : sizes)
@@ -660,7 +662,7 @@ static void inferSplit(InferContext &ctx) {
     out[*axis] = k < sizes.size() && sizes[k] ? sizes[k] : ctx.freshDim();
     ctx.setTensor(k, e, out);
     if (v && v->dims.size() == 1 && at >= 0) {
-      if (!out[0].isConstant() || at + out[0].constant() > int64_t(v->elements.size())) {
+      if (!out[0].isConstant() || out[0].constant() > int64_t(v->elements.size()) - at) {
         at = -1;
         continue;
       }
@@ -1183,7 +1185,7 @@ ONNXOPT_DEFINE_OP(EyeLike) { op.since(9, {.infer = inferEyeLike, .eval = evalEye
 static absl::Status evalReverseSequence(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
   int64_t time = ctx.getInt("time_axis", 0), batch = ctx.getInt("batch_axis", 1);
-  if (x.rank() < 2 || time + batch != 1)
+  if (x.rank() < 2 || std::min(time, batch) != 0 || std::max(time, batch) != 1)
     return invalid(ctx, "time_axis and batch_axis must be 0 and 1");
   auto lens = ctx.in(1).ints();
   if (int64_t(lens.size()) != x.dim(batch))
@@ -1203,7 +1205,19 @@ static absl::Status evalReverseSequence(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_OP(ReverseSequence) { op.since(10, movement(typeOnly, evalReverseSequence)); }
+static void inferReverseSequence(InferContext &ctx) {
+  const int64_t time = ctx.getInt("time_axis", 0), batch = ctx.getInt("batch_axis", 1);
+  if (std::min(time, batch) != 0 || std::max(time, batch) != 1)
+    ctx.fail("time_axis and batch_axis must be 0 and 1");
+  if (ctx.isRanked(0) && ctx.rank(0) < 2)
+    return ctx.fail("operand 0 needs a time and a batch axis, it has rank " + std::to_string(ctx.rank(0)));
+  if (ctx.isRanked(1) && ctx.rank(1) != 1)
+    return ctx.fail("sequence_lens must have rank 1, it has rank " + std::to_string(ctx.rank(1)));
+  if (ctx.isRanked(0) && ctx.isRanked(1) && (batch == 0 || batch == 1))
+    ctx.requireEqual(ctx.shape(1)[0], ctx.shape(0)[batch], "one length for each batch element is needed");
+  typeOnly(ctx);
+}
+ONNXOPT_DEFINE_OP(ReverseSequence) { op.since(10, movement(inferReverseSequence, evalReverseSequence)); }
 
 // Pad
 
