@@ -35,12 +35,13 @@ std::optional<Windows> resolve(const NodeView &node, llvm::ArrayRef<int64_t> inp
       begin = autoPad == "SAME_UPPER" ? total / 2 : total - total / 2;
       end = total - begin;
     } else {
-      if (autoPad == "VALID")
+      const bool valid = autoPad == "VALID"; // no padding, no partial windows
+      if (valid)
         begin = end = 0;
       int64_t room = input[i] + begin + end - extent;
-      if (room < 0 && !(ceil && room + w.strides[i] > 0)) {
+      if (room < 0 && (valid || !ceil || room + w.strides[i] <= 0)) {
         out = -1; // not rounded: implementations disagree on which way
-      } else if (ceil && autoPad != "VALID") {
+      } else if (ceil && !valid) {
         out = (room + w.strides[i] - 1) / w.strides[i] + 1;
         if ((out - 1) * w.strides[i] >= input[i] + begin) // the last window must start in the input or its left pad
           --out;

@@ -759,12 +759,16 @@ static absl::Status evalSlice(EvalContext &ctx) {
   Dims dims(x.dims().begin(), x.dims().end()), strides = stridesOf(x.dims());
   int64_t offset = 0;
   Dims own = strides;
+  llvm::SmallVector<bool, 8> sliced(x.rank());
   for (size_t i = 0; i < axes.size(); ++i) {
     if (!axisInRange(axes[i], x.rank()))
       return invalid(ctx, "axis out of range");
     int64_t a = normalizeAxis(axes[i], x.rank()), step = steps.empty() ? 1 : steps[i];
     if (step == 0)
       return invalid(ctx, "step is 0");
+    if (sliced[a])
+      return invalid(ctx, "axis " + std::to_string(a) + " is sliced twice");
+    sliced[a] = true;
     SliceRange r = sliceRange(starts[i], ends[i], step, x.dim(a));
     dims[a] = r.count;
     strides[a] = r.count > 1 ? own[a] * r.step : 0; // a step may be huge where it is not taken
@@ -808,6 +812,7 @@ static void inferSlice(InferContext &ctx) {
     return ctx.setTensor(0, e, out);
   }
   std::optional<SymTensor> value;
+  llvm::SmallVector<bool, 8> sliced(ctx.rank(0));
   for (size_t i = 0; i < n; ++i) {
     Dim axisDim = axes ? (i < axes->size() ? (*axes)[i] : Dim()) : ctx.constantDim(i);
     if (!axisDim.isConstant()) {
@@ -818,6 +823,9 @@ static void inferSlice(InferContext &ctx) {
     auto a = normalizeAxis(ctx, axisDim.constant(), ctx.rank(0));
     if (!a)
       return;
+    if (sliced[*a])
+      return ctx.fail("axis " + std::to_string(*a) + " is sliced twice");
+    sliced[*a] = true;
     Dim s = starts && i < starts->size() ? (*starts)[i] : Dim(), t = ends && i < ends->size() ? (*ends)[i] : Dim();
     std::optional<int64_t> step = 1;
     if (hasSteps)
@@ -1019,6 +1027,10 @@ static absl::Status evalRange(EvalContext &ctx) {
     if constexpr (std::is_integral_v<T>) {
       __int128 span = __int128(b) - a, step = d;
       count = double((span + (step > 0 ? step - 1 : step + 1)) / step);
+    }
+    if (std::isnan(count)) {
+      status = invalid(ctx, "start, limit or step is not a number");
+      return;
     }
     auto y = ctx.allocate(start.type(), {int64_t(std::clamp(count, 0.0, 9e18))});
     if (!y.ok()) {
