@@ -39,7 +39,8 @@ class Pass {
 public:
   virtual ~Pass() = default;
   llvm::StringRef name() const { return name_; }
-  /// Gives whether the model changed. The manager proves it.
+  /// Gives whether the model changed. The manager proves it. FailedPrecondition: what was asked for is not possible,
+  /// the model is as it was. After any other error the model is not to be used.
   virtual absl::StatusOr<bool> run(Model &model, PassContext &ctx) = 0;
 
 protected:
@@ -70,7 +71,8 @@ private:
 
 #define ONNXOPT_PASS_LIST(X)                                                                                           \
   X(ShapeInfer)                                                                                                        \
-  X(Canonicalize) X(Fold) X(Cse) X(Dce) X(InlineFunctions) X(Flatten) X(Fuse) X(Inplace) X(LegalizeOutputs)
+  X(ConvertOpset) X(Canonicalize) X(Fold) X(Cse) X(Dce) X(InlineFunctions) X(Flatten) X(Fuse) X(Inplace)               \
+      X(LegalizeOutputs)
 #define ONNXOPT_DECLARE_PASS(name) PassRegistry::Entry make##name##Entry();
 ONNXOPT_PASS_LIST(ONNXOPT_DECLARE_PASS)
 #undef ONNXOPT_DECLARE_PASS

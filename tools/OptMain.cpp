@@ -25,6 +25,7 @@ Without -o the text form goes to standard output. Files named .onnxtxt are text.
 
   --passes=LIST            pipeline, as 'shape-infer,fixpoint(canonicalize,fold,cse,dce),fuse{calls=false}'
   -O1, -O2                 standard pipelines
+  --opset=N                first raise the model to this opset (the pass convert-opset{to=N})
   --validate               run the original and the result on the reference executor and compare them
   --validate-each          the same after each pass
   --allow-unvalidated      write the result although nothing could be said (exit code 2 stays)
@@ -52,7 +53,7 @@ Without -o the text form goes to standard output. Files named .onnxtxt are text.
   --no-prove               do not check the passes' claims to have changed something
   --help                   this text and all passes
 
-Not there yet: --opset (version conversion), --bisect.
+Not there yet: --bisect.
 )";
 
 std::string shellQuoted(const std::string &word) {
@@ -125,7 +126,7 @@ std::string peakText(Model &model, bool inplace, const DimBindings *binding) {
 int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
                 const std::function<void(OpRegistry &)> &addOperators) {
   CommandLine args(argc, argv,
-                   {"--passes", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--freeze-input",
+                   {"--passes", "--opset", "-o", "--input", "--seed", "--dim", "--shape", "--range", "--freeze-input",
                     "--assume-pure", "--external-data", "--text", "--elide", "--diagnostics", "--reproducer"},
                    {"-O1",
                     "-O2",
@@ -169,6 +170,8 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
     pipeline = pipelineO1().str();
   if (args.has("-O2"))
     pipeline = pipelineO2().str();
+  if (args.has("--opset"))
+    pipeline = "convert-opset{to=" + args.value("--opset") + "}" + (pipeline.empty() ? "" : "," + pipeline);
   ExportOptions exportOptions;
   std::string mode = args.value("--external-data", "keep");
   if (mode == "copy")

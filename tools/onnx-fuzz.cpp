@@ -195,9 +195,9 @@ void writeReduced(const Job &job, uint64_t seed, const Finding &f, const std::st
     std::fprintf(stderr, "  %s\n", path.c_str());
 }
 
-/// One folder for each seed: model.onnx, after -O2 optimized.onnx, inputs and outputs as .npy, and the names of outputs
-/// that rounding may move.
-int writeAll(const Job &job, uint64_t first, uint64_t count, const std::string &root) {
+/// One folder for each seed: model.onnx, after -O2 (or --passes) optimized.onnx, inputs and outputs as .npy, and the
+/// names of outputs that rounding may move.
+int writeAll(const Job &job, uint64_t first, uint64_t count, const std::string &root, const std::string &pipeline) {
   unsigned written = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     Isolated run = apart(20, [&]() -> std::string {
@@ -229,7 +229,9 @@ int writeAll(const Job &job, uint64_t first, uint64_t count, const std::string &
       (void)writeFileAtomically(folder + "/rounding.txt", unsure);
       PassManager manager(job.registry);
       PassContext ctx(*e->model);
-      if (manager.parse(pipelineO2().str() + ",legalize-outputs").ok() && manager.run(*e->model, ctx).ok())
+      if (!manager.parse(pipeline + ",legalize-outputs").ok())
+        return std::string("'" + pipeline + "' is no pipeline");
+      if (auto done = manager.run(*e->model, ctx); done.ok() || absl::IsFailedPrecondition(done.status()))
         (void)writeModel(*e->model, folder + "/optimized.onnx");
       return "1";
     });
@@ -269,7 +271,7 @@ int main(int argc, char **argv) {
     job.checks.pipelines = {args.value("--passes")};
   uint64_t first = uint64_t(args.number("--seed", 0)), count = uint64_t(args.number("--count", 1000)), done = 0;
   if (args.has("--write"))
-    return writeAll(job, first, count, args.value("--write"));
+    return writeAll(job, first, count, args.value("--write"), args.value("--passes", pipelineO2().str()));
   double limit = args.number("--seconds", 1e9);
   if (args.has("--seconds") && !args.has("--count"))
     count = UINT32_MAX;

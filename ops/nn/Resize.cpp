@@ -96,7 +96,8 @@ Taps tapsAt(const NodeView &node, int64_t o, int64_t in, int64_t out, double sca
   Taps t;
   t.outside = coordinates == "tf_crop_and_resize" && (x < 0 || x > double(in - 1));
   if (mode == "nearest") {
-    std::string rounding = node.getString("nearest_mode", "round_prefer_floor");
+    // Resize-10 does not say; onnxruntime rounds towards the element that the scale repeats or skips to.
+    std::string rounding = node.getString("nearest_mode", scale < 1 ? "ceil" : "floor");
     double r = rounding == "round_prefer_floor"  ? std::ceil(x - 0.5)
                : rounding == "round_prefer_ceil" ? std::floor(x + 0.5)
                : rounding == "floor"             ? std::floor(x)

@@ -188,7 +188,9 @@ private:
       return fail("pipeline", std::string(s.message()));
     manager.instrumentation.verifyEach = true;
     PassContext ctx(m);
-    if (auto changed = manager.run(m, ctx); !changed.ok())
+    if (auto changed = manager.run(m, ctx); absl::IsFailedPrecondition(changed.status()))
+      return std::nullopt; // refused, with a reason
+    else if (!changed.ok())
       return fail("pass-error", std::string(changed.status().message()));
     auto legalize = registry_.create("legalize-outputs", {});
     if (absl::Status s = (*legalize)->run(m, ctx).status(); !s.ok())

@@ -1,0 +1,196 @@
+// Steps through an operator's versions: by an adapter where there is one, else by what the schemas say.
+#include "onnxopt/passes/opset/Adapters.h"
+
+#include "onnxopt/ir/SmallFloat.h"
+
+#include <cstring>
+
+namespace onnxopt {
+namespace {
+
+/// Calls `visit` for each version after `from` in which `op` was stated anew; it stops on false.
+void forEachStep(llvm::StringRef op, int64_t from, int64_t to,
+                 llvm::function_ref<bool(schema::Schema before, schema::Schema after)> visit) {
+  schema::Schema before = schema::lookup("", op, from);
+  for (int64_t v = from + 1; v <= to && before; ++v) {
+    schema::Schema after = schema::lookup("", op, v);
+    if (after && after.sinceVersion() == v && before.sinceVersion() != v) {
+      if (!visit(before, after))
+        return;
+      before = after;
+    }
+  }
+}
+
+/// Whether `after` takes what operand or result `index` may be; `formal` is the schemas' input or output.
+std::string typeObstacle(llvm::StringRef what, const Value *v, unsigned index, const Type &type, schema::Schema before,
+                         schema::Schema after, const schema::Formal *(schema::Schema::*formal)(size_t) const) {
+  const schema::Formal *was = (before.*formal)(index), *is = (after.*formal)(index);
+  if (!v || !was || !is)
+    return "";
+  llvm::SmallVector<llvm::StringRef, 16> had, has;
+  before.allowedTypes(*was).split(had, ' ', -1, false);
+  after.allowedTypes(*is).split(has, ' ', -1, false);
+  if (type.isKnown() && (!type.isTensor() || type.hasElement()))
+    had = {};
+  std::string name = schemaName(type);
+  if (had.empty() ? !llvm::is_contained(has, name)
+                  : llvm::any_of(had, [&](llvm::StringRef t) { return !llvm::is_contained(has, t); }))
+    return what.str() + " " + std::to_string(index) + (had.empty() ? " is " + name : " may be of a type") +
+           " that it no longer takes";
+  return "";
+}
+
+/// Why a node cannot be read by `after` just as it is, '' if it can. `adapted`: an adapter will have edited it.
+std::string schemaObstacle(const Node &n, schema::Schema before, schema::Schema after, bool adapted,
+                           const Inference &inference) {
+  if (after.deprecated())
+    return "it was withdrawn";
+  for (unsigned i = 0; i < n.numOperands(); ++i)
+    if (std::string why = typeObstacle("operand", n.operand(i), i, inference.typeOf(n.operand(i)), before, after,
+                                       &schema::Schema::input);
+        !why.empty())
+      return why;
+  std::map<std::string, std::string> bound; // type variable -> type
+  for (unsigned i = 0; i < n.numOperands(); ++i) {
+    const schema::Formal *f = after.input(i);
+    Type t = inference.typeOf(n.operand(i));
+    if (!f || !n.operand(i) || !t.isKnown() || (t.isTensor() && !t.hasElement()) ||
+        (f->kind() == schema::FormalOption::Variadic && !f->homogeneous))
+      continue;
+    std::string name = schemaName(t), &first = bound.try_emplace(f->type, name).first->second;
+    if (first != name)
+      return "operands of type variable " + std::string(f->type) + " are " + first + " and " + name;
+  }
+  for (unsigned i = 0; i < n.numResults(); ++i)
+    if (std::string why = typeObstacle("result", n.result(i), i, inference.typeOf(n.result(i)), before, after,
+                                       &schema::Schema::output);
+        !why.empty())
+      return why;
+  for (const Attribute &a : n.attributes()) {
+    const schema::AttributeSpec *was = before.attribute(a.name), *is = after.attribute(a.name);
+    if (was && (!is || is->type != was->type))
+      return "its attribute '" + a.name.str() + "' " + (is ? "changed its type" : "was dropped");
+  }
+  if (adapted)
+    return "";
+  if (int(n.numOperands()) > after.maxInputs() || int(n.numOperands()) < after.minInputs() ||
+      int(n.numResults()) > after.maxOutputs())
+    return "the number of its operands or results changed";
+  for (const schema::AttributeSpec &a : after.attributes())
+    if (a.required && !n.attribute(a.name) && !(before.attribute(a.name) && *before.attribute(a.name)->defaultValue))
+      return "its attribute '" + std::string(a.name) + "' became required";
+  return "";
+}
+
+} // namespace
+
+std::string OpsetRaiser::obstacle(const Node &n, int64_t from) {
+  std::string why;
+  bool adapted = false;
+  forEachStep(n.opType(), from, target_, [&](schema::Schema before, schema::Schema after) {
+    if (const OpsetAdapter *a = adapterFor(n.opType(), after.sinceVersion())) {
+      why = a->obstacle ? a->obstacle(n, *this) : "";
+      adapted |= a->apply != nullptr;
+    } else {
+      why = schemaObstacle(n, before, after, adapted, inference_);
+    }
+    if (!why.empty())
+      why = "in opset " + std::to_string(after.sinceVersion()) + " of " + n.opType().str() + ": " + why;
+    // A withdrawn operator goes on as another one.
+    return why.empty() && !after.deprecated();
+  });
+  return why;
+}
+
+void OpsetRaiser::raise(Node &n, int64_t from) {
+  pending_.push_back({&n, from});
+  while (!pending_.empty()) {
+    auto [node, version] = pending_.back();
+    pending_.pop_back();
+    forEachStep(node->opType(), version, target_, [&](schema::Schema before, schema::Schema after) {
+      step_ = after.sinceVersion();
+      keepOldDefaults(*node, before, after);
+      if (const OpsetAdapter *a = adapterFor(node->opType(), step_); a && a->apply)
+        a->apply(*node, *this);
+      return !rewriter_.isErased(node);
+    });
+  }
+}
+
+/// What was meant by leaving an attribute out is said where the default moved.
+void OpsetRaiser::keepOldDefaults(Node &n, schema::Schema before, schema::Schema after) {
+  if (adapterFor(n.opType(), after.sinceVersion()))
+    return; // it says so itself
+  for (const schema::AttributeSpec &a : before.attributes()) {
+    const schema::AttributeSpec *now = after.attribute(a.name);
+    llvm::StringRef was = a.defaultValue, text = was.drop_front(std::min<size_t>(2, was.size()));
+    if (!now || was.empty() || was == now->defaultValue || n.attribute(a.name))
+      continue;
+    if (was.starts_with("i:")) {
+      int64_t v = 0;
+      text.getAsInteger(10, v);
+      setAttribute(n, makeAttribute(a.name, v));
+    } else if (was.starts_with("f:")) {
+      uint32_t bits = 0;
+      float f;
+      text.getAsInteger(16, bits);
+      std::memcpy(&f, &bits, sizeof f);
+      setAttribute(n, makeAttribute(a.name, f));
+    } else if (was.starts_with("s:") && text != "foward") { // GRU-1 misspells its own default
+      setAttribute(n, makeAttribute(a.name, text.str()));
+    }
+  }
+}
+
+std::optional<size_t> OpsetRaiser::rankOf(const Value *v) const {
+  const ValueFact *f = inference_.fact(v);
+  return f && f->type.isTensor() && f->type.ranked ? std::optional(f->type.rank()) : std::nullopt;
+}
+
+ElementType OpsetRaiser::elementOf(const Value *v) const {
+  const ValueFact *f = inference_.fact(v);
+  return f && f->type.isTensor() ? f->type.element : ElementType::Undefined;
+}
+
+Node *OpsetRaiser::create(Node &n, llvm::StringRef op, llvm::ArrayRef<Value *> operands) {
+  Node *made = rewriter_.create(*n.graph(), &n, op, "", operands, 1, {&n});
+  pending_.push_back({made, step_});
+  return made;
+}
+
+Value *OpsetRaiser::scalar(Node &n, double value, ElementType type, llvm::StringRef name) {
+  Tensor t(type, {});
+  if (type == ElementType::Double)
+    t.mutableData<double>()[0] = value;
+  else if (type == ElementType::Int64)
+    t.mutableData<int64_t>()[0] = int64_t(value);
+  else if (isSmallFloat(type))
+    storeSmallFloat(type, t.mutableBytes(), 0, float(value));
+  else
+    t.mutableData<float>()[0] = float(value);
+  return constant(n, std::move(t), name);
+}
+
+void OpsetRaiser::setOperand(Node &n, unsigned index, Value *v) {
+  llvm::SmallVector<Value *, 4> operands = n.operands();
+  operands.resize(std::max<size_t>(operands.size(), index + 1), nullptr);
+  operands[index] = v;
+  rewriter_.setOperands(&n, operands);
+}
+
+void OpsetRaiser::drop(Node &n, llvm::StringRef attribute) {
+  if (!n.attribute(attribute))
+    return;
+  n.removeAttribute(attribute);
+  rewriter_.markChanged();
+}
+
+void OpsetRaiser::replace(Node &n, Value *v) {
+  v->setName(n.result()->name());
+  if (n.result()->declaredType())
+    v->setDeclaredType(*n.result()->declaredType());
+  rewriter_.replace(&n, {v});
+}
+
+} // namespace onnxopt
