@@ -278,10 +278,11 @@ public:
   std::shared_ptr<const AsRead> asRead;
   std::string leftover; ///< training info, device configurations, unknown fields
 
-  std::shared_ptr<FileSource> source;   ///< the bytes it was read from
-  bool hasShadowing = false;            ///< some name hides another of an outer scope
-  std::string path;                     ///< the file it was read from; '' for bytes
-  std::vector<Diagnostic> importErrors; ///< faults of the file (DESIGN 3.10); passes refuse such a model
+  std::shared_ptr<FileSource> source;     ///< the bytes it was read from
+  bool hasShadowing = false;              ///< some name hides another of an outer scope
+  std::string path;                       ///< the file it was read from; '' for bytes
+  std::vector<Diagnostic> importWarnings; ///< what readers of the file take differently, or may regret
+  std::vector<Diagnostic> importErrors;   ///< faults of the file (DESIGN 3.10); passes refuse such a model
   /// Initializers that are also inputs count as constants: IR version < 4, or --freeze-default-inputs.
   bool defaultsAreConstants = false;
 

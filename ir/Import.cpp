@@ -33,6 +33,9 @@ private:
   void error(llvm::StringRef code, const std::string &path, std::string message) {
     model_.importErrors.push_back({Severity::Error, code.str(), path, std::move(message)});
   }
+  void warn(llvm::StringRef code, const std::string &path, std::string message) {
+    model_.importWarnings.push_back({Severity::Warning, code.str(), path, std::move(message)});
+  }
   Metadata pairs(const google::protobuf::RepeatedPtrField<pb::StringStringEntryProto> &from) {
     Metadata m;
     for (const auto &e : from)
@@ -182,6 +185,12 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
       problem(absl::StrCat(have, " elements, dims need ", *count));
     return have == *count;
   };
+  auto warnOfRest = [&](uint64_t have) {
+    if (have > *bytes)
+      warn("ONNX-TENSOR-002", pathOf(model_.graph()),
+           absl::StrCat("tensor '", p.name(), "': raw_data has ", have, " bytes, dims need ", *bytes,
+                        "; some runtimes refuse that"));
+  };
   if (!count) {
     problem("a dimension is negative, or their product overflows");
   } else if (t->type == ElementType::String) {
@@ -201,6 +210,9 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
     if (payloads)
       problem("external data and a payload of its own");
     auto resolved = files_.resolve(t->external, *bytes);
+    if (resolved.ok() && resolved->source && resolved->source->links() > 1)
+      warn("ONNX-TENSOR-003", pathOf(model_.graph()),
+           "tensor '" + p.name() + "': " + resolved->source->path() + " is a hard link, its data may belong elsewhere");
     if (resolved.ok())
       t->payload = *resolved;
     else
@@ -211,6 +223,7 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
     if (b.field == 9) {
       if (b.size < *bytes)
         problem(absl::StrCat("raw_data has ", b.size, " bytes, dims need ", *bytes));
+      warnOfRest(b.size);
     } else {
       t->payload.encoding = b.field == 4    ? Payload::Floats
                             : b.field == 5  ? Payload::VarintInt32
@@ -231,6 +244,7 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
     } else {
       t->inMemory = Tensor(t->type, t->dims);
       std::memcpy(t->inMemory.mutableBytes(), p.raw_data().data(), *bytes);
+      warnOfRest(p.raw_data().size());
     }
   } else if (!payloads && *count) {
     problem(absl::StrCat("no elements, dims need ", *count));
@@ -621,6 +635,9 @@ void ProtoReader::body(Graph &g, google::protobuf::RepeatedPtrField<pb::NodeProt
     for (auto &ap : *p.mutable_attribute()) {
       if (n->attribute(ap.name()))
         error("ONNX-ATTR-001", pathOf(*n), "attribute '" + ap.name() + "' is given twice");
+      if (ap.ref_attr_name().empty() && ((ap.type() == pb::AttributeProto::INT && !ap.has_i()) ||
+                                         (ap.type() == pb::AttributeProto::FLOAT && !ap.has_f())))
+        warn("ONNX-ATTR-008", pathOf(*n), "attribute '" + ap.name() + "' has no value, which reads as 0");
       Attribute a = attribute(ap, depth);
       bool single = a.type == AttributeType::Graph;
       n->attributes().push_back(std::move(a));

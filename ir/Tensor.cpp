@@ -167,6 +167,7 @@ std::shared_ptr<FileSource> FileSource::adopt(int fd, std::string path, uint64_t
   if (fstat(fd, &st) == 0) {
     f->device_ = st.st_dev;
     f->inode_ = st.st_ino;
+    f->links_ = st.st_nlink;
     f->mtimeNs_ = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec;
   }
   return f;

@@ -88,6 +88,8 @@ public:
   absl::Status read(uint64_t offset, uint64_t size, char *out) const;
   absl::Status checkUnchanged() const;
   uint64_t size() const { return size_; }
+  /// Names that the file system has for it; 0 in memory.
+  uint64_t links() const { return links_; }
   int fd() const { return fd_; }
   const std::string &path() const { return path_; }
   bool isSameFile(const std::string &path) const;
@@ -95,7 +97,7 @@ public:
 private:
   FileSource() = default;
   int fd_ = -1;
-  uint64_t size_ = 0;
+  uint64_t size_ = 0, links_ = 0;
   std::string path_, bytes_;
   int64_t device_ = 0, inode_ = 0, mtimeNs_ = 0;
 };

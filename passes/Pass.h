@@ -71,8 +71,8 @@ private:
 
 #define ONNXOPT_PASS_LIST(X)                                                                                           \
   X(ShapeInfer)                                                                                                        \
-  X(ConvertOpset) X(Canonicalize) X(Fold) X(Cse) X(Dce) X(InlineFunctions) X(Flatten) X(Fuse) X(Inplace)               \
-      X(LegalizeOutputs)
+  X(ConvertOpset)                                                                                                      \
+  X(Canonicalize) X(Fold) X(Cse) X(Dce) X(InlineFunctions) X(Flatten) X(Fuse) X(Inplace) X(LegalizeOutputs)
 #define ONNXOPT_DECLARE_PASS(name) PassRegistry::Entry make##name##Entry();
 ONNXOPT_PASS_LIST(ONNXOPT_DECLARE_PASS)
 #undef ONNXOPT_DECLARE_PASS

@@ -32,8 +32,10 @@ public:
       });
     if (options_.shapes)
       shapes();
-    if (options_.lint)
+    if (options_.lint) {
+      llvm::append_range(found_, model_.importWarnings);
       lint();
+    }
     if (found_.size() > options_.maxErrors)
       found_.resize(options_.maxErrors);
     return std::move(found_);
@@ -54,6 +56,7 @@ private:
   void attributes(Node &n, schema::Schema s);
   void call(Node &n);
   void types(Node &n, schema::Schema s, const Inference &inference);
+  void branches(Node &n, const Inference &inference);
   void shapes();
   void lint();
 
@@ -452,6 +455,10 @@ void ModelVerifier::shapes() {
   forEachGraph(model_, [&](Graph &g) {
     if (g.function())
       return;
+    if (options_.lint)
+      for (Node &n : g.nodes())
+        if (n.is("If") && n.regions().size() == 2)
+          branches(n, inference);
     for (Node &n : g.nodes()) {
       if (n.callee() || !schema::knowsDomain(n.domain()) || n.domain() == "com.microsoft")
         continue;
@@ -478,6 +485,18 @@ void ModelVerifier::shapes() {
         error("ONNX-TYPE-001", pathOf(g), "input '" + v->name().str() + "' has no type");
     }
   });
+}
+
+/// Branches may differ in rank; nothing is known of the result's shape then.
+void ModelVerifier::branches(Node &n, const Inference &inference) {
+  Node *a = n.regions()[0]->returnNode(), *b = n.regions()[1]->returnNode();
+  for (unsigned i = 0; i < n.numResults() && i < a->numOperands() && i < b->numOperands(); ++i) {
+    Type x = inference.typeOf(a->operand(i)), y = inference.typeOf(b->operand(i));
+    if (x.isTensor() && y.isTensor() && x.ranked && y.ranked && x.rank() != y.rank())
+      report(Severity::Lint, "ONNX-LINT-004", pathOf(n),
+             "result " + std::to_string(i) + " has rank " + std::to_string(x.rank()) + " or " +
+                 std::to_string(y.rank()) + " by the branch taken");
+  }
 }
 
 void ModelVerifier::lint() {

@@ -10,20 +10,42 @@
 //   ONNX-SSA-006   a name does not hide one of an outer graph (warning)
 //   ONNX-GRAPH-001 graphs are nested at most `Limits::depth` deep
 //   ONNX-GRAPH-002 a graph has a name
-//   Model
-//   ONNX-MODEL-001 there is a graph;  -002 an IR version that is known;  -003 opset imports: one for each domain,
-//   known; ONNX-MODEL-004 metadata keys are unique;  -005 IR version 3 opset and type tables hold Operators ONNX-OP-001
-//   the operator exists in the domain at the imported version;  -002 it is not deprecated (warning); ONNX-OP-003    the
-//   number of operands fits;  -004 of results;  -005 a required operand is given;  -006 the domain is imported
-//   ONNX-ATTR-001  an attribute is given once;  -002 it is known;  -003 has the right type;  -004 required ones are
-//   given; ONNX-ATTR-005  it has one value;  -006 its value is allowed;  -007 references are to attributes of the
-//   function Functions ONNX-FUNC-001  outputs are produced;  -002 defined once;  -003 no recursion;  -004 calls fit the
-//   signature Tensors ONNX-TENSOR-001 payload, type and dims agree; external data is inside the model's folder and its
-//   file ONNX-SPARSE-001 indices and values of sparse tensors agree Types and shapes ONNX-TYPE-001  declarations of one
-//   value agree;  -002 a declaration agrees with what is proved;  -003 so for outputs; ONNX-TYPE-004  operand types
-//   meet the constraints of the operator, equal variables equal types ONNX-SHAPE-001 shapes, sizes, axes and indices
-//   meet the operator's definition Lint ONNX-LINT-001  dead nodes;  -002 value_info for unknown names;  -003 duplicate
-//   opset imports;  -004 payload longer than needed
+//   ONNX-MODEL-001 there is a graph
+//   ONNX-MODEL-002 an IR version that is known
+//   ONNX-MODEL-003 opset imports: one for each domain, of a known version
+//   ONNX-MODEL-004 metadata keys are unique
+//   ONNX-MODEL-005 what the IR version has is all that is used
+//   ONNX-OP-001    the operator exists in the domain at the imported version
+//   ONNX-OP-002    it is not deprecated (warning)
+//   ONNX-OP-003    the number of operands fits
+//   ONNX-OP-004    the number of results fits
+//   ONNX-OP-005    a required operand is given
+//   ONNX-OP-006    the domain is imported
+//   ONNX-ATTR-001  an attribute is given once
+//   ONNX-ATTR-002  it is known
+//   ONNX-ATTR-003  it has the right type
+//   ONNX-ATTR-004  required ones are given
+//   ONNX-ATTR-005  it has one value
+//   ONNX-ATTR-006  its value is allowed
+//   ONNX-ATTR-007  references are to attributes of the function
+//   ONNX-ATTR-008  a number that is left out reads as 0 (warning)
+//   ONNX-FUNC-001  outputs of functions are produced
+//   ONNX-FUNC-002  functions are defined once
+//   ONNX-FUNC-003  no recursion
+//   ONNX-FUNC-004  calls fit the signature
+//   ONNX-TENSOR-001 payload, type and dims agree; external data lie inside the model's folder and their file
+//   ONNX-TENSOR-002 the payload is not longer than needed (warning)
+//   ONNX-TENSOR-003 external data have one name only, no hard links (warning)
+//   ONNX-SPARSE-001 indices and values of sparse tensors agree
+//   ONNX-TYPE-001  declarations of one value agree
+//   ONNX-TYPE-002  a declaration agrees with what is proved
+//   ONNX-TYPE-003  so do those of outputs
+//   ONNX-TYPE-004  operand types meet the constraints of the operator, equal variables equal types
+//   ONNX-SHAPE-001 shapes, sizes, axes and indices meet the operator's definition
+//   ONNX-LINT-001  dead nodes
+//   ONNX-LINT-002  value_info for unknown names
+//   ONNX-LINT-003  a domain that is imported twice
+//   ONNX-LINT-004  branches whose results differ in rank
 #pragma once
 
 #include "onnxopt/ir/Graph.h"
