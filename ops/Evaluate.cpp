@@ -64,7 +64,7 @@ absl::Status checkOperands(const EvalContext &ctx) {
     if (!f)
       return fault(i, "is one too many");
     if (!ctx.isGiven(i)) {
-      if (f->kind() == schema::FormalOption::Single)
+      if (f->mustBeGiven())
         return fault(i, "is missing");
       continue;
     }
@@ -102,6 +102,10 @@ absl::Status evaluateNode(const OpFacts &facts, EvalContext &ctx) {
     if (ctx.has(i) && ctx.datum(i).isTensor() && ctx.in(i).size() != 1)
       return absl::InvalidArgumentError(pathOf(ctx.node()) + ": operand " + std::to_string(i) + " has " +
                                         std::to_string(ctx.in(i).size()) + " elements, one expected");
+  for (auto [i, rank] : facts.ranks)
+    if (ctx.has(i) && ctx.datum(i).isTensor() && ctx.in(i).rank() != rank)
+      return absl::InvalidArgumentError(pathOf(ctx.node()) + ": operand " + std::to_string(i) + " has rank " +
+                                        std::to_string(ctx.in(i).rank()) + ", " + std::to_string(rank) + " is needed");
   bool small = false;
   if (facts.storage != Storage::Native)
     for (unsigned i = 0; i < ctx.numOperands(); ++i)

@@ -314,6 +314,10 @@ void Inference::Engine::runNode(Node &n) {
         if (n.operand(i) && ctx.isRanked(i))
           if (auto count = ctx.type(i).elementCount(); count && *count != 1)
             ctx.fail("operand " + std::to_string(i) + " has " + std::to_string(*count) + " elements, one expected");
+      for (auto [i, rank] : facts_->ranks)
+        if (n.operand(i) && ctx.isRanked(i) && ctx.rank(i) != rank)
+          ctx.fail("operand " + std::to_string(i) + " has rank " + std::to_string(ctx.rank(i)) + ", " +
+                   std::to_string(rank) + " is needed");
       facts_->infer(ctx);
       silent = wasSilent;
       if (loops && owner_.diagnostics_.size() > before) {

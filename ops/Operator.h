@@ -158,7 +158,8 @@ struct OpFacts {
   bool foldable = true;      ///< constants may be computed ahead (not where the operator says how data is stored)
   Storage storage = Storage::Compute;
   std::vector<Reuse> reuse = {};
-  std::vector<unsigned> single = {}; ///< operands that hold one element: a size, an axis, a limit
+  std::vector<unsigned> single = {};                   ///< operands that hold one element: a size, an axis, a limit
+  std::vector<std::pair<unsigned, size_t>> ranks = {}; ///< operands of one rank only, with that rank
 };
 
 class OpDefinition {
@@ -169,6 +170,11 @@ public:
   /// Operands of the block opened last that hold exactly one element.
   OpDefinition &single(std::initializer_list<unsigned> operands) {
     blocks_.back().facts.single.assign(operands);
+    return *this;
+  }
+  /// Operands of the block opened last that have one rank only, as (operand, rank).
+  OpDefinition &ranks(std::initializer_list<std::pair<unsigned, size_t>> operands) {
+    blocks_.back().facts.ranks.assign(operands);
     return *this;
   }
   const OpFacts *at(int64_t version) const;

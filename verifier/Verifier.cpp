@@ -352,7 +352,7 @@ void ModelVerifier::node(Node &n) {
               (s.maxOutputs() > 1000 ? "any number" : std::to_string(s.maxOutputs())) + " expected");
   for (int i = 0; i < operands; ++i) {
     const schema::Formal *f = s.input(i);
-    if (f && f->kind() == schema::FormalOption::Single && !n.operand(i))
+    if (f && f->mustBeGiven() && !n.operand(i))
       error("ONNX-OP-005", path(), std::string("operand ") + std::to_string(i) + " ('" + f->name + "') is required");
   }
   for (int i = 0; i < results; ++i) {

@@ -596,6 +596,9 @@ static void inferSequenceMap(InferContext &ctx) {
   Graph *body = ctx.getGraph("body");
   if (!body)
     return;
+  if (body->inputs().size() != ctx.numOperands())
+    return ctx.fail("the body takes " + std::to_string(body->inputs().size()) + " inputs, the node gives " +
+                    std::to_string(ctx.numOperands()));
   Facts inputs, outputs;
   for (unsigned i = 0; i < ctx.numOperands(); ++i) {
     const Type &t = ctx.type(i);

@@ -33,4 +33,6 @@ static void inferImageDecoder(InferContext &ctx) {
   bool gray = ctx.getString("pixel_format", "RGB") == "Grayscale";
   ctx.setTensor(0, ElementType::Uint8, {ctx.freshDim(), ctx.freshDim(), ctx.constantDim(gray ? 1 : 3)});
 }
-ONNXOPT_DEFINE_OP(ImageDecoder) { op.since(20, {.infer = inferImageDecoder, .storage = Storage::Native}); }
+ONNXOPT_DEFINE_OP(ImageDecoder) {
+  op.since(20, {.infer = inferImageDecoder, .storage = Storage::Native}).ranks({{0, 1}});
+}

@@ -319,4 +319,6 @@ static void inferTreeEnsemble(InferContext &ctx) {
   Dim rows = ctx.isRanked(0) && ctx.rank(0) == 2 ? ctx.shape(0)[0] : ctx.freshDim();
   ctx.setTensor(0, elementOr(ctx, 0), {rows, ctx.constantDim(ctx.getInt("n_targets"))});
 }
-ONNXOPT_DEFINE_ML_OP(TreeEnsemble) { op.since(5, {.infer = inferTreeEnsemble, .eval = evalTreeEnsemble}); }
+ONNXOPT_DEFINE_ML_OP(TreeEnsemble) {
+  op.since(5, {.infer = inferTreeEnsemble, .eval = evalTreeEnsemble}).ranks({{0, 2}});
+}

@@ -46,6 +46,8 @@ template <typename F> absl::Status update(EvalContext &ctx, unsigned states, F s
 template <unsigned States> void inferUpdate(InferContext &ctx) {
   if (ctx.numOperands() < 2)
     return;
+  if ((ctx.numOperands() - 2) % (2 + States))
+    return ctx.fail("operands 2 to " + std::to_string(ctx.numOperands() - 1) + " do not come in equal lists");
   unsigned n = (ctx.numOperands() - 2) / (2 + States);
   for (unsigned r = 0; r < ctx.numResults() && n; ++r)
     ctx.setType(r, ctx.type(2 + (r / n == 0 ? 0 : (r / n + 1) * n) + r % n));

@@ -208,6 +208,22 @@ static void inferAttention(InferContext &ctx) {
     total = past ? d.add(past, L) : Dim();
     totalV = total;
   }
+  // Batch, heads and width of what is attended to are those of what comes before it.
+  auto continues = [&](unsigned past, Dim batch, Dim width) {
+    if (!ctx.isRanked(past))
+      return;
+    if (ctx.rank(past) != 4)
+      return ctx.fail("operand " + std::to_string(past) + " has rank " + std::to_string(ctx.rank(past)) +
+                      ", 4 is needed");
+    const Dim present[] = {batch, kvHeads, Dim(), width};
+    for (unsigned i : {0, 1, 3})
+      ctx.requireEqual(present[i], ctx.shape(past)[i],
+                       "operand " + std::to_string(past) + " does not continue the keys or values");
+  };
+  if (ctx.hasOperand(4))
+    continues(4, k[0], dk);
+  if (ctx.hasOperand(5))
+    continues(5, v[0], dv);
   if (flat)
     ctx.setTensor(0, e, {q[0], q[1], d.mul(heads, dv)});
   else
@@ -313,7 +329,8 @@ static void inferLinearAttention(InferContext &ctx) {
   ctx.setTensor(1, se, {ctx.shape(0)[0], kh, dk, dv});
 }
 ONNXOPT_DEFINE_OP(LinearAttention) {
-  op.since(27, {.infer = inferLinearAttention, .eval = evalLinearAttention, .storage = Storage::Native});
+  op.since(27, {.infer = inferLinearAttention, .eval = evalLinearAttention, .storage = Storage::Native})
+      .ranks({{0, 3}, {1, 3}, {2, 3}, {3, 4}, {4, 3}, {5, 3}});
 }
 
 // CausalConvWithState
@@ -360,7 +377,9 @@ static void inferCausalConv(InferContext &ctx) {
   else
     ctx.setUnranked(1, elementOr(ctx, 0));
 }
-ONNXOPT_DEFINE_OP(CausalConvWithState) { op.since(27, {.infer = inferCausalConv, .eval = evalCausalConv}); }
+ONNXOPT_DEFINE_OP(CausalConvWithState) {
+  op.since(27, {.infer = inferCausalConv, .eval = evalCausalConv}).ranks({{0, 3}, {1, 3}, {2, 1}, {3, 3}});
+}
 
 // RotaryEmbedding
 

@@ -131,7 +131,9 @@ static absl::Status evalRoiAlign(EvalContext &ctx) {
 static void inferRoiAlign(InferContext &ctx) {
   inferRoi(ctx, ctx.constantDim(ctx.getInt("output_height", 1)), ctx.constantDim(ctx.getInt("output_width", 1)));
 }
-ONNXOPT_DEFINE_OP(RoiAlign) { op.since(10, {.infer = inferRoiAlign, .eval = evalRoiAlign}); }
+ONNXOPT_DEFINE_OP(RoiAlign) {
+  op.since(10, {.infer = inferRoiAlign, .eval = evalRoiAlign}).ranks({{0, 4}, {1, 2}, {2, 1}});
+}
 
 static absl::Status evalMaxRoiPool(EvalContext &ctx) {
   const Tensor &x = ctx.in(0), &rois = ctx.in(1);

@@ -82,5 +82,6 @@ static void inferFlexAttention(InferContext &ctx) {
   ctx.setTensor(0, e, {ctx.shape(0)[0], ctx.shape(0)[1], ctx.shape(0)[2], ctx.shape(2)[3]});
 }
 ONNXOPT_DEFINE_PREVIEW_OP(FlexAttention) {
-  op.since(1, {.infer = inferFlexAttention, .eval = evalFlexAttention, .storage = Storage::Native});
+  op.since(1, {.infer = inferFlexAttention, .eval = evalFlexAttention, .storage = Storage::Native})
+      .ranks({{0, 4}, {1, 4}, {2, 4}});
 }

@@ -54,6 +54,18 @@ static absl::Status negativeLogLikelihood(EvalContext &ctx, const Tensor &logPro
 
 static void inferLoss(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
+  // (N, C, d1, ...) and (N, d1, ...), weights (C).
+  if (ctx.isRanked(0) && ctx.rank(0) < 2)
+    return ctx.fail("operand 0 needs a batch and a class axis");
+  if (ctx.isRanked(0) && ctx.isRanked(1)) {
+    if (ctx.rank(1) + 1 != ctx.rank(0))
+      return ctx.fail("the target has rank " + std::to_string(ctx.rank(1)) + ", " + std::to_string(ctx.rank(0) - 1) +
+                      " is needed");
+    for (size_t i = 0; i < ctx.rank(1); ++i)
+      ctx.requireEqual(ctx.shape(0)[i ? i + 1 : 0], ctx.shape(1)[i], "the target does not match operand 0");
+  }
+  if (ctx.hasOperand(2) && ctx.isRanked(2) && ctx.rank(2) != 1)
+    ctx.fail("weights must have rank 1");
   if (ctx.getString("reduction", "mean") != "none")
     ctx.setTensor(0, e, {});
   else if (ctx.isRanked(1))

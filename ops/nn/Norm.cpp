@@ -79,6 +79,8 @@ static absl::Status evalBatchNormalization(EvalContext &ctx) {
 }
 static void inferBatchNormalization(InferContext &ctx) {
   ctx.setType(0, ctx.type(0));
+  if (ctx.version() >= 14 && ctx.numResults() > 1 && !ctx.getInt("training_mode"))
+    ctx.fail("statistics are results of training only (training_mode = 1)");
   if (ctx.isRanked(0) && ctx.rank(0) > 1)
     for (unsigned i = 1; i < 5; ++i)
       if (ctx.isRanked(i)) {

@@ -252,6 +252,14 @@ void inferFrom(InferContext &ctx, int scalesAt, int sizesAt, llvm::ArrayRef<floa
         out[*n] = ctx.freshDim();
     ctx.setTensor(0, e, out);
   };
+  for (int at : {sizesAt, scalesAt})
+    if (at >= 0 && ctx.hasOperand(at) && ctx.isRanked(at)) {
+      if (ctx.rank(at) != 1)
+        return ctx.fail("sizes and scales must have rank 1");
+      if (Dim n = ctx.shape(at)[0]; n && n.isConstant() && n.constant() != 0 && n.constant() != int64_t(axes.size()))
+        return ctx.fail(std::to_string(n.constant()) + (at == sizesAt ? " sizes" : " scales") + " for " +
+                        std::to_string(axes.size()) + " axes");
+    }
   bool hasSizes = sizesAt >= 0 && ctx.hasOperand(sizesAt);
   if (hasSizes) {
     const SymTensor *v = ctx.value(sizesAt);

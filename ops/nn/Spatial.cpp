@@ -276,6 +276,19 @@ static absl::Status evalCol2Im(EvalContext &ctx) {
 static void inferCol2Im(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
   const SymTensor *image = ctx.value(1), *block = ctx.value(2);
+  // image_shape, block_shape, strides, dilations and pads speak of the same dimensions.
+  std::optional<size_t> spatial;
+  for (unsigned i : {1, 2})
+    if (ctx.isRanked(i) && ctx.rank(i) == 1 && ctx.shape(i)[0].isConstant()) {
+      size_t n = ctx.shape(i)[0].constant();
+      if (spatial && *spatial != n)
+        return ctx.fail("image_shape has " + std::to_string(*spatial) + " elements, block_shape " + std::to_string(n));
+      spatial = n;
+    }
+  for (auto [name, times] : {std::pair("strides", 1), {"dilations", 1}, {"pads", 2}})
+    if (size_t n = ctx.getInts(name).size(); spatial && n && n != times * *spatial)
+      return ctx.fail("attribute '" + std::string(name) + "' has " + std::to_string(n) + " elements for " +
+                      std::to_string(*spatial) + " dimensions");
   Dim batch = ctx.isRanked(0) && ctx.rank(0) == 3 ? ctx.shape(0)[0] : ctx.freshDim(), channels;
   if (block && ctx.isRanked(0) && ctx.rank(0) == 3)
     channels = ctx.dims().floorDiv(ctx.shape(0)[1], product(ctx.dims(), block->elements));
@@ -290,7 +303,7 @@ static void inferCol2Im(InferContext &ctx) {
     return ctx.setUnranked(0, e);
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_OP(Col2Im) { op.since(18, {.infer = inferCol2Im, .eval = evalCol2Im}); }
+ONNXOPT_DEFINE_OP(Col2Im) { op.since(18, {.infer = inferCol2Im, .eval = evalCol2Im}).ranks({{0, 3}, {1, 1}, {2, 1}}); }
 
 // DeformConv: bilinear samples at offset taps, two spatial dimensions
 
@@ -357,6 +370,13 @@ static void inferDeformConv(InferContext &ctx) {
   if (!ctx.isRanked(0) || !ctx.isRanked(1) || ctx.rank(0) < 3 || ctx.rank(1) != ctx.rank(0))
     return ctx.setUnranked(0, e);
   llvm::ArrayRef<Dim> kernel = ctx.shape(1).drop_front(2);
+  if (std::vector<int64_t> said = ctx.getInts("kernel_shape"); !said.empty()) {
+    if (said.size() != kernel.size())
+      return ctx.fail("kernel_shape has " + std::to_string(said.size()) + " elements for " +
+                      std::to_string(kernel.size()) + " dimensions");
+    for (size_t i = 0; i < kernel.size(); ++i)
+      ctx.requireEqual(ctx.constantDim(said[i]), kernel[i], "kernel_shape is not that of the weights");
+  }
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], ctx.shape(1)[0]};
   llvm::SmallVector<Dim, 4> spatial;
   if (!nn::inferOutput(ctx, ctx.shape(0).drop_front(2), kernel, spatial))

@@ -227,7 +227,10 @@ static void inferBitCast(InferContext &ctx) {
   Type t = ctx.type(0);
   if (!t.isTensor())
     t = Type::tensor(ElementType::Undefined);
-  t.element = static_cast<ElementType>(ctx.getInt("to"));
+  const auto to = static_cast<ElementType>(ctx.getInt("to"));
+  if (t.hasElement() && bitWidth(t.element) != bitWidth(to))
+    ctx.fail("types differ in width: " + nameOf(t.element).str() + " and " + nameOf(to).str());
+  t.element = to;
   ctx.setType(0, std::move(t));
 }
 ONNXOPT_DEFINE_OP(BitCast) {

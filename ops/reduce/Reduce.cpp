@@ -42,7 +42,7 @@ absl::Status reduce(EvalContext &ctx, Init init, Step step, Finish finish) {
   auto axes = reductionAxes(ctx, x.rank());
   if (!axes.ok())
     return axes.status();
-  bool keep = ctx.getInt("keepdims", 1);
+  bool keep = ctx.getInt("keepdims", 1) == 1;
   Dims keptDims, outDims, outStrides(x.rank(), 0);
   int64_t count = 1;
   for (size_t i = 0; i < x.rank(); ++i) {
@@ -93,7 +93,7 @@ auto add = [](auto a, auto b) { return wrappingAdd<decltype(a)>(a, decltype(a)(b
 
 void inferReduce(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
-  bool keep = ctx.getInt("keepdims", 1);
+  bool keep = ctx.getInt("keepdims", 1) == 1;
   auto list = axes(ctx, 1);
   if (!ctx.isRanked(0))
     return ctx.setUnranked(0, e);
@@ -285,7 +285,7 @@ static absl::Status argReduce(EvalContext &ctx, bool max) {
   if (!axisInRange(axis, x.rank()))
     return invalid(ctx, "axis out of range");
   axis = normalizeAxis(axis, x.rank());
-  bool last = ctx.getInt("select_last_index"), keep = ctx.getInt("keepdims", 1);
+  bool last = ctx.getInt("select_last_index"), keep = ctx.getInt("keepdims", 1) == 1;
   AxisSplit s(x.dims(), axis);
   if (s.axis == 0)
     return invalid(ctx, "the axis is empty");
@@ -322,7 +322,7 @@ static void inferArg(InferContext &ctx) {
   if (!axis)
     return;
   llvm::SmallVector<Dim, 4> out(ctx.shape(0).begin(), ctx.shape(0).end());
-  if (ctx.getInt("keepdims", 1))
+  if (ctx.getInt("keepdims", 1) == 1)
     out[*axis] = ctx.constantDim(1);
   else
     out.erase(out.begin() + *axis);

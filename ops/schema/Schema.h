@@ -18,6 +18,10 @@ struct Formal {
   int option;
   bool homogeneous;
   FormalOption kind() const { return static_cast<FormalOption>(option); }
+  /// Whether each operand of it must be there: it is neither optional nor a list of unlike things (as of Loop).
+  bool mustBeGiven() const {
+    return kind() == FormalOption::Single || (kind() == FormalOption::Variadic && homogeneous);
+  }
 };
 
 /// `type` is an AttributeProto.AttributeType. `defaultValue` is encoded as tools/gen-schemas.py says, "" where absent.

@@ -230,7 +230,9 @@ static void inferConcatFromSequence(InferContext &ctx) {
     return;
   if (!t.ranked)
     return ctx.setUnranked(0, t.element);
-  bool fresh = ctx.getInt("new_axis");
+  const int64_t fresh = ctx.getInt("new_axis");
+  if (fresh != 0 && fresh != 1)
+    return ctx.fail("new_axis must be 0 or 1");
   auto axis = normalizeAxis(ctx, ctx.getInt("axis"), t.rank() + fresh);
   if (!axis)
     return;

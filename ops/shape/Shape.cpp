@@ -169,6 +169,8 @@ static void inferReshape(InferContext &ctx) {
   } else if (const SymTensor *v = ctx.value(1)) {
     shape = *v;
   } else {
+    if (ctx.isRanked(1) && ctx.rank(1) != 1)
+      return ctx.fail("the shape must have rank 1, it has rank " + std::to_string(ctx.rank(1)));
     // Only the length of the shape may be known.
     if (ctx.isRanked(1) && ctx.rank(1) == 1 && ctx.shape(1)[0].isConstant() && ctx.shape(1)[0].constant() < 64) {
       llvm::SmallVector<Dim, 4> d;

@@ -34,7 +34,7 @@ public:
       unsigned count = f.kind() == schema::FormalOption::Variadic ? below(3) + 1 : 1;
       for (unsigned i = 0; i < count; ++i) {
         operands += operands.empty() ? "" : ", ";
-        if (f.kind() == schema::FormalOption::Optional && below(3) == 0) {
+        if (below(f.kind() == schema::FormalOption::Optional ? 3 : 30) == 0) {
           operands += "\"\"";
           continue;
         }
