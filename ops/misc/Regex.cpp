@@ -1,4 +1,4 @@
-// RegexFullMatch, whose syntax is RE2's; and the shape of ImageDecoder, which has no kernel here.
+// RegexFullMatch, whose syntax is RE2's.
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
@@ -27,12 +27,4 @@ static absl::Status evalRegexFullMatch(EvalContext &ctx) {
 }
 ONNXOPT_DEFINE_OP(RegexFullMatch) {
   op.since(20, {.infer = sameShape<ElementType::Bool>, .eval = evalRegexFullMatch, .storage = Storage::Native});
-}
-
-static void inferImageDecoder(InferContext &ctx) {
-  bool gray = ctx.getString("pixel_format", "RGB") == "Grayscale";
-  ctx.setTensor(0, ElementType::Uint8, {ctx.freshDim(), ctx.freshDim(), ctx.constantDim(gray ? 1 : 3)});
-}
-ONNXOPT_DEFINE_OP(ImageDecoder) {
-  op.since(20, {.infer = inferImageDecoder, .storage = Storage::Native}).ranks({{0, 1}});
 }

@@ -109,10 +109,14 @@ static void inferDFT(InferContext &ctx) {
   }
   llvm::SmallVector<Dim, 4> out(ctx.shape(0).begin(), ctx.shape(0).end());
   bool inverse = ctx.getInt("inverse"), onesided = ctx.getInt("onesided");
+  if (onesided && !inverse && rank && ctx.shape(0)[rank - 1].isConstant() && ctx.shape(0)[rank - 1].constant() > 1)
+    return ctx.fail("a one-sided transform needs real numbers: the last dimension is " +
+                    std::to_string(ctx.shape(0)[rank - 1].constant()) + ", not 1");
   if (rank)
     out[rank - 1] = ctx.constantDim(inverse && onesided ? 1 : 2);
   if (!given) {
-    for (int64_t i = 0; i + 1 < rank; ++i)
+    // Only one axis changes, and only by these.
+    for (int64_t i = 0; (ctx.hasOperand(1) || onesided) && i + 1 < rank; ++i)
       out[i] = ctx.freshDim();
     return ctx.setTensor(0, e, out);
   }

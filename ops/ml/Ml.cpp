@@ -142,6 +142,21 @@ static absl::Status evalLabelEncoder(EvalContext &ctx) {
 }
 static void inferLabelEncoder(InferContext &ctx) {
   ElementType e = ElementType::Undefined;
+  if (ctx.version() >= 2) {
+    size_t given[2] = {0, 0};
+    for (unsigned k : {0, 1})
+      for (const char *form : {"_tensor", "_strings", "_int64s", "_floats"})
+        given[k] += ctx.hasAttribute(std::string(k ? "values" : "keys") + form);
+    if (given[0] != 1 || given[1] != 1)
+      return ctx.fail("needs one attribute with keys and one with values, it has " + std::to_string(given[0]) +
+                      " and " + std::to_string(given[1]));
+    auto keys = labels(ctx, "keys"), values = labels(ctx, "values");
+    if (keys && values && keys->size() != values->size())
+      return ctx.fail(std::to_string(keys->size()) + " keys and " + std::to_string(values->size()) + " values");
+    if (keys && elementOr(ctx, 0) != ElementType::Undefined && elementOr(ctx, 0) != keys->type())
+      return ctx.fail("operand 0 is " + nameOf(elementOr(ctx, 0)).str() + ", the keys are " +
+                      nameOf(keys->type()).str());
+  }
   if (ctx.version() < 2)
     e = elementOr(ctx, 0) == ElementType::String ? ElementType::Int64 : ElementType::String;
   else if (auto v = labels(ctx, "values"))
@@ -316,6 +331,22 @@ static absl::Status evalTreeEnsemble(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferTreeEnsemble(InferContext &ctx) {
+  // Attributes come in lists of equal length, one element for each node or leaf.
+  for (auto lists : {std::vector<const char *>{"nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids",
+                                               "nodes_trueleafs", "nodes_falseleafs"},
+                     {"leaf_targetids"}}) {
+    auto first = ctx.getInts(lists[0]);
+    for (const char *name : lists)
+      if (size_t n = ctx.getInts(name).size(); n != first.size())
+        return ctx.fail("attribute '" + std::string(name) + "' has " + std::to_string(n) + " elements, '" + lists[0] +
+                        "' has " + std::to_string(first.size()));
+    const char *tensors[] = {"nodes_splits", "nodes_modes", "leaf_weights"};
+    for (const char *name : tensors)
+      if (llvm::StringRef(name).starts_with("leaf") == llvm::StringRef(lists[0]).starts_with("leaf"))
+        if (auto t = ctx.getTensor(name); t && elementCount(t->dims).value_or(0) != int64_t(first.size()))
+          return ctx.fail("attribute '" + std::string(name) + "' does not have " + std::to_string(first.size()) +
+                          " elements, as '" + lists[0] + "' has");
+  }
   Dim rows = ctx.isRanked(0) && ctx.rank(0) == 2 ? ctx.shape(0)[0] : ctx.freshDim();
   ctx.setTensor(0, elementOr(ctx, 0), {rows, ctx.constantDim(ctx.getInt("n_targets"))});
 }

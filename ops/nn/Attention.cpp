@@ -208,6 +208,7 @@ static void inferAttention(InferContext &ctx) {
     total = past ? d.add(past, L) : Dim();
     totalV = total;
   }
+  ctx.requireEqual(L, flat ? v[1] : v[2], "K and V differ in length");
   // Batch, heads and width of what is attended to are those of what comes before it.
   auto continues = [&](unsigned past, Dim batch, Dim width) {
     if (!ctx.isRanked(past))
@@ -316,6 +317,13 @@ static absl::Status evalLinearAttention(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferLinearAttention(InferContext &ctx) {
+  const std::string rule = ctx.getString("update_rule", "gated_delta");
+  if (rule != "linear" && rule != "gated" && rule != "delta" && rule != "gated_delta")
+    return ctx.fail("update_rule '" + rule + "' is unknown");
+  const bool gated = rule == "gated" || rule == "gated_delta", delta = rule == "delta" || rule == "gated_delta";
+  if (gated != ctx.hasOperand(4) || delta != ctx.hasOperand(5))
+    return ctx.fail("update_rule '" + rule + "' takes " + (gated ? "a decay" : "no decay") + " and " +
+                    (delta ? "a beta" : "no beta"));
   ElementType e = elementOr(ctx, 0), se = ctx.hasOperand(3) ? elementOr(ctx, 3) : e;
   if (!ctx.isRanked(0) || !ctx.isRanked(2) || ctx.rank(0) != 3 || ctx.rank(2) != 3 || ctx.getInt("kv_num_heads") <= 0 ||
       ctx.getInt("q_num_heads") <= 0) {
@@ -370,6 +378,8 @@ static absl::Status evalCausalConv(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferCausalConv(InferContext &ctx) {
+  if (std::string f = ctx.getString("activation", "none"); f != "none" && f != "silu" && f != "swish")
+    ctx.fail("activation '" + f + "' is unknown");
   ctx.setType(0, ctx.type(0));
   if (ctx.isRanked(0) && ctx.rank(0) == 3 && ctx.isRanked(1) && ctx.rank(1) == 3)
     ctx.setTensor(1, elementOr(ctx, 0),
@@ -428,7 +438,16 @@ static absl::Status evalRotary(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return status;
 }
-ONNXOPT_DEFINE_OP(RotaryEmbedding) { op.since(23, {.infer = sameAs<0>, .eval = evalRotary}); }
+static void inferRotary(InferContext &ctx) {
+  ctx.setType(0, ctx.type(0));
+  if (!ctx.isRanked(0))
+    return;
+  if (ctx.rank(0) != 3 && ctx.rank(0) != 4)
+    ctx.fail("operand 0 must have rank 3 or 4, it has rank " + std::to_string(ctx.rank(0)));
+  else if (ctx.rank(0) == 3 && ctx.getInt("num_heads") <= 0)
+    ctx.fail("an operand of rank 3 needs num_heads");
+}
+ONNXOPT_DEFINE_OP(RotaryEmbedding) { op.since(23, {.infer = inferRotary, .eval = evalRotary}); }
 
 // SwiGLU
 
@@ -449,4 +468,13 @@ static absl::Status evalSwiGlu(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_OP(SwiGLU) { op.since(28, {.infer = sameAs<0>, .eval = evalSwiGlu, .elementwise = true}); }
+static void inferSwiGlu(InferContext &ctx) {
+  ctx.setType(0, ctx.type(0));
+  if (!ctx.isRanked(0) || !ctx.isRanked(1))
+    return;
+  if (ctx.rank(0) != ctx.rank(1))
+    return ctx.fail("operands of different rank");
+  for (size_t i = 0; i < ctx.rank(0); ++i)
+    ctx.requireEqual(ctx.shape(0)[i], ctx.shape(1)[i], "operands differ in shape");
+}
+ONNXOPT_DEFINE_OP(SwiGLU) { op.since(28, {.infer = inferSwiGlu, .eval = evalSwiGlu, .elementwise = true}); }

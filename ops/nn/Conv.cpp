@@ -344,6 +344,12 @@ static void inferConvTranspose(InferContext &ctx) {
   std::vector<int64_t> strides = ints("strides", 1, n), dilations = ints("dilations", 1, n),
                        extra = ints("output_padding", 0, n), pads = ints("pads", 0, 2 * n),
                        kernel = ctx.getInts("kernel_shape"), wanted = ctx.getInts("output_shape");
+  if (ctx.hasAttribute("kernel_shape")) {
+    if (kernel.size() != n)
+      return ctx.fail("kernel_shape does not match the number of spatial dimensions");
+    for (size_t i = 0; i < n; ++i)
+      ctx.requireEqual(ctx.constantDim(kernel[i]), ctx.shape(1)[i + 2], "kernel_shape is not that of the weights");
+  }
   std::string autoPad = ctx.getString("auto_pad", "NOTSET");
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], d.mul(ctx.shape(1)[1], d.constant(ctx.getInt("group", 1)))};
   for (size_t i = 0; i < n; ++i) {

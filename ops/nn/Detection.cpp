@@ -129,6 +129,8 @@ static absl::Status evalRoiAlign(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferRoiAlign(InferContext &ctx) {
+  if (ctx.isRanked(1) && ctx.rank(1) == 2 && ctx.isRanked(2) && ctx.rank(2) == 1)
+    ctx.requireEqual(ctx.shape(1)[0], ctx.shape(2)[0], "one batch index for each region is needed");
   inferRoi(ctx, ctx.constantDim(ctx.getInt("output_height", 1)), ctx.constantDim(ctx.getInt("output_width", 1)));
 }
 ONNXOPT_DEFINE_OP(RoiAlign) {

@@ -79,6 +79,10 @@ static void inferFlexAttention(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
   if (!ctx.isRanked(0) || !ctx.isRanked(2) || ctx.rank(0) != 4 || ctx.rank(2) != 4)
     return ctx.setUnranked(0, e);
+  if (ctx.isRanked(1) && ctx.rank(1) == 4) {
+    ctx.requireEqual(ctx.shape(0)[3], ctx.shape(1)[3], "Q and K differ in width");
+    ctx.requireEqual(ctx.shape(1)[2], ctx.shape(2)[2], "K and V differ in length");
+  }
   ctx.setTensor(0, e, {ctx.shape(0)[0], ctx.shape(0)[1], ctx.shape(0)[2], ctx.shape(2)[3]});
 }
 ONNXOPT_DEFINE_PREVIEW_OP(FlexAttention) {

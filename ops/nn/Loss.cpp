@@ -66,6 +66,8 @@ static void inferLoss(InferContext &ctx) {
   }
   if (ctx.hasOperand(2) && ctx.isRanked(2) && ctx.rank(2) != 1)
     ctx.fail("weights must have rank 1");
+  else if (ctx.hasOperand(2) && ctx.isRanked(2) && ctx.isRanked(0))
+    ctx.requireEqual(ctx.shape(0)[1], ctx.shape(2)[0], "one weight for each class is needed");
   if (ctx.getString("reduction", "mean") != "none")
     ctx.setTensor(0, e, {});
   else if (ctx.isRanked(1))

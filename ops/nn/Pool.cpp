@@ -292,6 +292,8 @@ static absl::Status evalMaxUnpool(EvalContext &ctx) {
 static void inferMaxUnpool(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
   if (ctx.hasOperand(2)) {
+    if (ctx.isRanked(0) && ctx.isRanked(2) && ctx.rank(2) == 1)
+      ctx.requireEqual(ctx.shape(2)[0], ctx.constantDim(ctx.rank(0)), "output_shape needs one size for each dimension");
     if (const SymTensor *v = ctx.value(2))
       return ctx.setTensor(0, e, v->elements);
     if (!ctx.isRanked(0))
@@ -318,4 +320,4 @@ static void inferMaxUnpool(InferContext &ctx) {
         d.add(d.mul(d.sub(ctx.shape(0)[i + 2], d.constant(1)), d.constant(s[i])), d.constant(k[i] - p[i] - p[i + n])));
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_OP(MaxUnpool) { op.since(9, {.infer = inferMaxUnpool, .eval = evalMaxUnpool}); }
+ONNXOPT_DEFINE_OP(MaxUnpool) { op.since(9, {.infer = inferMaxUnpool, .eval = evalMaxUnpool}).ranks({{2, 1}}); }

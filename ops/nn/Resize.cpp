@@ -364,6 +364,8 @@ static void inferResize(InferContext &ctx) {
   auto scales = old ? std::nullopt : ctx.constant(2), sizes = old ? std::nullopt : ctx.constant(3);
   if (scales && sizes && scales->size() && sizes->size())
     return ctx.fail("needs either scales or sizes, not both");
+  if (!old && !ctx.hasOperand(2) && !ctx.hasOperand(3))
+    return ctx.fail("needs scales or sizes");
   inferFrom(ctx, old ? 1 : 2, old ? -1 : 3, {});
 }
 ONNXOPT_DEFINE_OP(Resize) { op.since(10, {.infer = inferResize, .eval = evalResize}); }

@@ -142,6 +142,9 @@ static void inferGridSample(InferContext &ctx) {
   if (ctx.rank(0) != ctx.rank(1) || ctx.rank(0) < 3)
     return ctx.fail("input and grid must have one rank of at least 3, they have " + std::to_string(ctx.rank(0)) +
                     " and " + std::to_string(ctx.rank(1)));
+  ctx.requireEqual(ctx.shape(1)[ctx.rank(1) - 1], ctx.constantDim(int64_t(ctx.rank(0)) - 2),
+                   "the grid must end in one coordinate for each spatial dimension");
+  ctx.requireEqual(ctx.shape(0)[0], ctx.shape(1)[0], "input and grid differ in their batch");
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], ctx.shape(0)[1]};
   for (size_t i = 1; i + 1 < ctx.rank(1); ++i)
     out.push_back(ctx.shape(1)[i]);
@@ -194,6 +197,9 @@ static void inferAffineGrid(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
   const SymTensor *v = ctx.value(1);
   llvm::SmallVector<Dim, 5> out;
+  if (ctx.isRanked(1) && ctx.rank(1) == 1)
+    if (Dim n = ctx.shape(1)[0]; n && n.isConstant() && n.constant() != 4 && n.constant() != 5)
+      return ctx.fail("size has " + std::to_string(n.constant()) + " elements, 4 (2D) or 5 (3D) are needed");
   if (v && v->elements.size() >= 4) {
     out.push_back(v->elements[0]);
     for (size_t i = 2; i < v->elements.size(); ++i)
@@ -214,7 +220,9 @@ static void inferAffineGrid(InferContext &ctx) {
       d = ctx.freshDim();
   ctx.setTensor(0, e, out);
 }
-ONNXOPT_DEFINE_OP(AffineGrid) { op.since(20, {.infer = inferAffineGrid, .eval = evalAffineGrid}); }
+ONNXOPT_DEFINE_OP(AffineGrid) {
+  op.since(20, {.infer = inferAffineGrid, .eval = evalAffineGrid}).ranks({{0, 3}, {1, 1}});
+}
 
 // Col2Im
 

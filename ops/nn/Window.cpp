@@ -75,6 +75,10 @@ bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<Di
     ctx.fail("kernel_shape, strides, dilations or pads do not match the " + std::to_string(n) + " spatial dimensions");
     return false;
   }
+  if (ctx.hasAttribute("kernel_shape") && ctx.getInts("kernel_shape").size() != n) {
+    ctx.fail("kernel_shape does not match the " + std::to_string(n) + " spatial dimensions");
+    return false;
+  }
   for (size_t i = 0; i < n; ++i) {
     bool same = autoPad.rfind("SAME", 0) == 0;
     if ((kernel.empty() || !kernel[i]) && !same) {

@@ -228,6 +228,8 @@ static void inferBitCast(InferContext &ctx) {
   if (!t.isTensor())
     t = Type::tensor(ElementType::Undefined);
   const auto to = static_cast<ElementType>(ctx.getInt("to"));
+  if (!bitWidth(to))
+    return ctx.fail("'to' is no type of fixed width");
   if (t.hasElement() && bitWidth(t.element) != bitWidth(to))
     ctx.fail("types differ in width: " + nameOf(t.element).str() + " and " + nameOf(to).str());
   t.element = to;

@@ -325,7 +325,12 @@ static absl::Status evalTensorScatter(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_OP(TensorScatter) { op.since(24, movement(typeOnly, evalTensorScatter)); }
+static void inferTensorScatter(InferContext &ctx) {
+  typeOnly(ctx);
+  if (ctx.isRanked(0) && ctx.isRanked(1) && ctx.rank(0) != ctx.rank(1))
+    ctx.fail("the cache has rank " + std::to_string(ctx.rank(0)) + ", the update " + std::to_string(ctx.rank(1)));
+}
+ONNXOPT_DEFINE_OP(TensorScatter) { op.since(24, movement(inferTensorScatter, evalTensorScatter)).ranks({{2, 1}}); }
 
 // Compress, NonZero, OneHot, Unique
 
@@ -455,7 +460,7 @@ static void inferOneHot(InferContext &ctx) {
   ctx.setTensor(0, e, out);
 }
 ONNXOPT_DEFINE_OP(OneHot) {
-  op.since(9, {.infer = inferOneHot, .eval = evalOneHot, .storage = Storage::Native}).single({1});
+  op.since(9, {.infer = inferOneHot, .eval = evalOneHot, .storage = Storage::Native}).single({1}).ranks({{2, 1}});
 }
 
 static absl::Status evalUnique(EvalContext &ctx) {

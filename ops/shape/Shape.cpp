@@ -579,7 +579,10 @@ static absl::Status evalSplit(EvalContext &ctx) {
     for (int64_t s : ctx.getInts("split"))
       sizes.push_back(s);
   } else {
-    int64_t n = ctx.getInt("num_outputs", ctx.numResults()), chunk = (x.dim(axis) + n - 1) / std::max<int64_t>(n, 1);
+    int64_t n = ctx.getInt("num_outputs", ctx.numResults());
+    if (n != ctx.numResults())
+      return invalid(ctx, "num_outputs differs from the number of results");
+    int64_t chunk = (x.dim(axis) + n - 1) / std::max<int64_t>(n, 1);
     if (ctx.version() < 18)
       chunk = x.dim(axis) / n;
     for (int64_t i = 0, left = x.dim(axis); i < n; ++i, left -= chunk)
@@ -632,7 +635,7 @@ static void inferSplit(InferContext &ctx) {
     // Split-18: chunks of ceil(size / n), the last one smaller; before, equal parts.
     if (ctx.version() >= 18) {
       if (parts != int64_t(n))
-        ctx.fail("num_outputs is " + std::to_string(parts) + " but there are " + std::to_string(n) + " results");
+        return ctx.fail("num_outputs is " + std::to_string(parts) + " but there are " + std::to_string(n) + " results");
       Dim chunk = d.ceilDiv(total, d.constant(parts));
       Dim left = total;
       for (int64_t k = 0; k < parts; ++k) {
@@ -906,7 +909,7 @@ static void inferExpand(InferContext &ctx) {
       }
     }
 }
-ONNXOPT_DEFINE_OP(Expand) { op.since(8, movement(inferExpand, evalExpand)); }
+ONNXOPT_DEFINE_OP(Expand) { op.since(8, movement(inferExpand, evalExpand)).ranks({{1, 1}}); }
 
 static absl::Status evalTile(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);

@@ -8,6 +8,7 @@
 #include "onnxopt/ir/SmallFloat.h"
 #include "onnxopt/ir/text/Parser.h"
 
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 
 #include <cmath>
@@ -200,6 +201,34 @@ TEST(BackendSuite, InferenceIsSound) {
   }
   std::printf("%u models, %u values, %u of them exact\n", models, values, exact);
   EXPECT_GT(models, 1000u);
+}
+
+// Cut off or damaged, an image gives an error or other pixels.
+TEST(BackendSuite, DamagedImagesAreSurvived) {
+  std::mt19937 random(1);
+  unsigned images = 0;
+  std::string root = std::string(ONNXOPT_SUITE_DIR) + "/node";
+  for (const std::string &name : list(root)) {
+    if (name.rfind("test_image_decoder", 0) != 0)
+      continue;
+    ++images;
+    Context c;
+    auto m = importModel(c, root + "/" + name + "/model.onnx");
+    auto whole = exec::readPb(c, root + "/" + name + "/test_data_set_0/input_0.pb", Type());
+    ASSERT_TRUE(m.ok() && whole.ok()) << name;
+    const std::string input = (*m)->graph().inputs()[0]->name().str();
+    for (unsigned trial = 0; trial < 100; ++trial) {
+      const int64_t size = whole->tensor.size(), kept = trial % 2 ? size : int64_t(random() % size);
+      Tensor t(ElementType::Uint8, {kept});
+      std::copy_n(whole->tensor.bytes(), kept, t.mutableBytes());
+      for (unsigned k = 0; k < trial % 5 && kept > 16; ++k)
+        t.mutableBytes()[random() % (trial % 3 ? 64 % kept : kept)] = char(random());
+      (void)exec::Executor(**m).run({{input, Datum(t)}});
+    }
+    auto out = exec::Executor(**m).run({{input, *whole}});
+    EXPECT_TRUE(out.ok() || absl::StrContains(out.status().message(), "built without")) << name;
+  }
+  EXPECT_EQ(images, 9u);
 }
 
 } // namespace
