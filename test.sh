@@ -13,4 +13,5 @@ ctest --test-dir build/release --output-on-failure "${exclude[@]}"
 if [ "${1:-}" != quick ]; then
   build asan
   ctest --test-dir build/asan --output-on-failure -L sanitized
+  tools/check-tidy.sh
 fi

@@ -183,6 +183,8 @@ static absl::Status evalAttention(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferAttention(InferContext &ctx) {
+  if (ctx.hasOperand(4) != ctx.hasOperand(5))
+    return ctx.fail("past_key and past_value come together");
   ElementType e = elementOr(ctx, 0), ve = elementOr(ctx, 2), ke = elementOr(ctx, 1);
   DimContext &d = ctx.dims();
   if (!ctx.isRanked(0) || !ctx.isRanked(1) || !ctx.isRanked(2)) {
@@ -320,19 +322,29 @@ static void inferLinearAttention(InferContext &ctx) {
   const std::string rule = ctx.getString("update_rule", "gated_delta");
   if (rule != "linear" && rule != "gated" && rule != "delta" && rule != "gated_delta")
     return ctx.fail("update_rule '" + rule + "' is unknown");
+  if (ctx.getInt("kv_num_heads") <= 0 || ctx.getInt("q_num_heads") <= 0)
+    return ctx.fail("q_num_heads and kv_num_heads must be positive");
   const bool gated = rule == "gated" || rule == "gated_delta", delta = rule == "delta" || rule == "gated_delta";
   if (gated != ctx.hasOperand(4) || delta != ctx.hasOperand(5))
     return ctx.fail("update_rule '" + rule + "' takes " + (gated ? "a decay" : "no decay") + " and " +
                     (delta ? "a beta" : "no beta"));
   ElementType e = elementOr(ctx, 0), se = ctx.hasOperand(3) ? elementOr(ctx, 3) : e;
-  if (!ctx.isRanked(0) || !ctx.isRanked(2) || ctx.rank(0) != 3 || ctx.rank(2) != 3 || ctx.getInt("kv_num_heads") <= 0 ||
-      ctx.getInt("q_num_heads") <= 0) {
+  if (!ctx.isRanked(0) || !ctx.isRanked(2) || ctx.rank(0) != 3 || ctx.rank(2) != 3) {
     ctx.setUnranked(0, e);
     return ctx.setUnranked(1, se);
   }
   DimContext &d = ctx.dims();
   Dim qh = d.constant(ctx.getInt("q_num_heads")), kh = d.constant(ctx.getInt("kv_num_heads"));
   Dim dv = d.floorDiv(ctx.shape(2)[2], kh), dk = d.floorDiv(ctx.shape(0)[2], qh);
+  auto lastIs = [&](unsigned i, Dim one, Dim other, llvm::StringRef what) {
+    auto last = ctx.isRanked(i) && ctx.rank(i) == 3 ? ctx.shape(i)[2].maybeConstant() : std::nullopt;
+    if (last && one.isConstant() && other.isConstant() && *last != one.constant() && *last != other.constant())
+      ctx.fail("operand " + std::to_string(i) + " ends in " + std::to_string(*last) + ", " + what.str() + " is needed");
+  };
+  if (ctx.hasOperand(4))
+    lastIs(4, kh, d.mul(kh, dk), "the number of heads, or that times their width,");
+  if (ctx.hasOperand(5))
+    lastIs(5, d.constant(1), kh, "1 or the number of heads");
   ctx.setTensor(0, e, {ctx.shape(0)[0], ctx.shape(0)[1], d.mul(qh, dv)});
   ctx.setTensor(1, se, {ctx.shape(0)[0], kh, dk, dv});
 }

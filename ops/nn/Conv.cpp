@@ -344,6 +344,9 @@ static void inferConvTranspose(InferContext &ctx) {
   std::vector<int64_t> strides = ints("strides", 1, n), dilations = ints("dilations", 1, n),
                        extra = ints("output_padding", 0, n), pads = ints("pads", 0, 2 * n),
                        kernel = ctx.getInts("kernel_shape"), wanted = ctx.getInts("output_shape");
+  for (const std::vector<int64_t> *list : {&strides, &dilations})
+    if (llvm::any_of(*list, [](int64_t v) { return v <= 0; }))
+      return ctx.fail("strides and dilations must be positive");
   if (ctx.hasAttribute("kernel_shape")) {
     if (kernel.size() != n)
       return ctx.fail("kernel_shape does not match the number of spatial dimensions");

@@ -82,6 +82,9 @@ static void inferFlexAttention(InferContext &ctx) {
   if (ctx.isRanked(1) && ctx.rank(1) == 4) {
     ctx.requireEqual(ctx.shape(0)[3], ctx.shape(1)[3], "Q and K differ in width");
     ctx.requireEqual(ctx.shape(1)[2], ctx.shape(2)[2], "K and V differ in length");
+    ctx.requireEqual(ctx.shape(1)[1], ctx.shape(2)[1], "K and V differ in heads");
+    for (unsigned i : {1, 2})
+      ctx.requireEqual(ctx.shape(0)[0], ctx.shape(i)[0], "operands differ in their batch");
   }
   ctx.setTensor(0, e, {ctx.shape(0)[0], ctx.shape(0)[1], ctx.shape(0)[2], ctx.shape(2)[3]});
 }

@@ -452,5 +452,7 @@ static void inferDropout(InferContext &ctx) {
 }
 ONNXOPT_DEFINE_OP(Dropout) {
   op.since(1, {.infer = inferDropout, .eval = evalDropout, .reuse = {{0, 0, Reuse::View}}});
-  op.since(12, {.infer = inferDropout, .eval = evalDropout, .deterministic = false}).single({1, 2});
+  op.since(12, {.infer = inferDropout, .eval = evalDropout, .deterministic = false})
+      .single({1, 2})
+      .ranks({{1, 0}, {2, 0}});
 }

@@ -264,6 +264,8 @@ void inferFrom(InferContext &ctx, int scalesAt, int sizesAt, llvm::ArrayRef<floa
   if (hasSizes) {
     const SymTensor *v = ctx.value(sizesAt);
     std::string policy = ctx.getString("keep_aspect_ratio_policy", "stretch");
+    if (policy != "stretch" && policy != "not_larger" && policy != "not_smaller")
+      return ctx.fail("keep_aspect_ratio_policy '" + policy + "' is unknown");
     if (!v)
       return fresh();
     if (v->elements.size() != axes.size())
@@ -275,7 +277,7 @@ void inferFrom(InferContext &ctx, int scalesAt, int sizesAt, llvm::ArrayRef<floa
           dims.push_back(s.constant());
       auto sizes = constantInts(ctx, sizesAt);
       if (int64_t(dims.size()) == rank && sizes)
-        if (auto p = resolve(ctx, dims, std::nullopt, *sizes)) {
+        if (auto p = resolve(ctx, dims, std::nullopt, sizes)) {
           for (int64_t i = 0; i < rank; ++i)
             out[i] = d.constant(p->out[i]);
           return ctx.setTensor(0, e, out);

@@ -375,8 +375,11 @@ static absl::Status evalDeformConv(EvalContext &ctx) {
 }
 static void inferDeformConv(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
-  if (!ctx.isRanked(0) || !ctx.isRanked(1) || ctx.rank(0) < 3 || ctx.rank(1) != ctx.rank(0))
+  if (!ctx.isRanked(0) || !ctx.isRanked(1))
     return ctx.setUnranked(0, e);
+  if (ctx.rank(0) < 3 || ctx.rank(1) != ctx.rank(0))
+    return ctx.fail("input and weights must have one rank of at least 3, they have " + std::to_string(ctx.rank(0)) +
+                    " and " + std::to_string(ctx.rank(1)));
   llvm::ArrayRef<Dim> kernel = ctx.shape(1).drop_front(2);
   if (std::vector<int64_t> said = ctx.getInts("kernel_shape"); !said.empty()) {
     if (said.size() != kernel.size())

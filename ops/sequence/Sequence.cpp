@@ -47,7 +47,10 @@ static absl::Status evalSequenceEmpty(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferSequenceEmpty(InferContext &ctx) {
-  ctx.setType(0, Type::sequenceOf(Type::tensor(static_cast<ElementType>(ctx.getInt("dtype", 1)))));
+  const auto type = static_cast<ElementType>(ctx.getInt("dtype", 1));
+  if (nameOf(type).empty() || type == ElementType::Undefined)
+    return ctx.fail("dtype is no element type");
+  ctx.setType(0, Type::sequenceOf(Type::tensor(type)));
 }
 ONNXOPT_DEFINE_OP(SequenceEmpty) { op.since(11, container(inferSequenceEmpty, evalSequenceEmpty)); }
 
@@ -78,6 +81,10 @@ static absl::Status evalSequenceInsert(EvalContext &ctx) {
 }
 static void inferSequenceInsert(InferContext &ctx) {
   Type have = elementOf(ctx, 0);
+  if (have.isTensor() && ctx.type(1).isTensor() && have.hasElement() && ctx.type(1).hasElement() &&
+      have.element != ctx.type(1).element)
+    ctx.fail("a tensor of " + nameOf(ctx.type(1).element).str() + " cannot go into a sequence of " +
+             nameOf(have.element).str());
   // A fresh sequence has no shape of its own yet, but it may hold something already.
   ctx.setType(0, Type::sequenceOf(merge(ctx, have, ctx.type(1))));
 }

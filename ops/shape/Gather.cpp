@@ -445,6 +445,8 @@ static absl::Status evalOneHot(EvalContext &ctx) {
 }
 static void inferOneHot(InferContext &ctx) {
   ElementType e = elementOr(ctx, 2);
+  if (ctx.isRanked(2) && ctx.rank(2) == 1)
+    ctx.requireEqual(ctx.shape(2)[0], ctx.constantDim(2), "values are the off and the on value");
   if (!ctx.isRanked(0))
     return ctx.setUnranked(0, e);
   auto axis = normalizeAxis(ctx, ctx.getInt("axis", -1), ctx.rank(0) + 1);
