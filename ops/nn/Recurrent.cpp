@@ -212,6 +212,10 @@ absl::Status evalRecurrent(EvalContext &ctx, Cell cell) {
     if (i < ctx.numOperands() && ctx.has(i) && (cell == Cell::Lstm || i == 5) &&
         ctx.in(i).size() != r->directions * r->batch * r->hidden)
       return invalid(ctx, "an initial state does not fit");
+  if (ctx.has(4) && ctx.in(4).size() != r->batch)
+    return invalid(ctx, "sequence_lens does not fit");
+  if (cell == Cell::Lstm && ctx.has(7) && ctx.in(7).size() != r->directions * 3 * r->hidden)
+    return invalid(ctx, "P does not fit");
   if (ctx.in(0).type() == ElementType::Float)
     return run<float>(ctx, *r, ctx.in(1), ctx.in(2));
   if (ctx.in(0).type() == ElementType::Double)
@@ -219,7 +223,8 @@ absl::Status evalRecurrent(EvalContext &ctx, Cell cell) {
   return unsupportedType(ctx, ctx.in(0).type());
 }
 
-void inferRecurrent(InferContext &ctx) {
+/// `Gates` of the weights, which are held against the other operands; 0 where weights are laid out otherwise.
+template <int Gates> void inferRecurrent(InferContext &ctx) {
   ElementType e = elementOr(ctx, 0);
   int64_t directions = ctx.getString("direction", "forward") == "bidirectional" ? 2 : 1;
   bool batchFirst = ctx.getInt("layout", 0) == 1;
@@ -233,6 +238,29 @@ void inferRecurrent(InferContext &ctx) {
   Dim seq = ctx.isRanked(0) ? ctx.shape(0)[batchFirst] : ctx.freshDim(),
       batch = ctx.isRanked(0) ? ctx.shape(0)[!batchFirst] : ctx.freshDim();
   Dim d = ctx.constantDim(directions);
+  if (Gates) {
+    DimContext &dims = ctx.dims();
+    auto times = [&](int64_t n) { return dims.mul(ctx.constantDim(n), hidden); };
+    const Dim input = ctx.isRanked(0) ? ctx.shape(0)[2] : Dim();
+    const auto state = batchFirst ? std::vector<Dim>{batch, d, hidden} : std::vector<Dim>{d, batch, hidden};
+    const std::pair<llvm::StringRef, std::vector<Dim>> expected[] = {{"W", {d, times(Gates), input}},
+                                                                     {"R", {d, times(Gates), hidden}},
+                                                                     {"B", {d, times(2 * Gates)}},
+                                                                     {"sequence_lens", {batch}},
+                                                                     {"initial_h", state},
+                                                                     {"initial_c", state},
+                                                                     {"P", {d, times(3)}}};
+    for (unsigned i = 1; i < ctx.numOperands() && i <= std::size(expected); ++i) {
+      const auto &[name, shape] = expected[i - 1];
+      if (!ctx.hasOperand(i) || !ctx.isRanked(i))
+        continue;
+      if (ctx.rank(i) != shape.size())
+        return ctx.fail(name.str() + " has rank " + std::to_string(ctx.rank(i)) + ", " + std::to_string(shape.size()) +
+                        " is needed");
+      for (size_t k = 0; k < shape.size(); ++k)
+        ctx.requireEqual(shape[k], ctx.shape(i)[k], (name + " does not fit along axis " + std::to_string(k)).str());
+    }
+  }
   if (batchFirst) {
     ctx.setTensor(0, e, {batch, seq, d, hidden});
     ctx.setTensor(1, e, {batch, d, hidden});
@@ -249,9 +277,9 @@ void inferRecurrent(InferContext &ctx) {
 static absl::Status evalRNN(EvalContext &ctx) { return evalRecurrent(ctx, Cell::Rnn); }
 static absl::Status evalGRU(EvalContext &ctx) { return evalRecurrent(ctx, Cell::Gru); }
 static absl::Status evalLSTM(EvalContext &ctx) { return evalRecurrent(ctx, Cell::Lstm); }
-ONNXOPT_DEFINE_OP(RNN) { op.since(1, {.infer = inferRecurrent, .eval = evalRNN}); }
-ONNXOPT_DEFINE_OP(GRU) { op.since(1, {.infer = inferRecurrent, .eval = evalGRU}); }
-ONNXOPT_DEFINE_OP(LSTM) { op.since(1, {.infer = inferRecurrent, .eval = evalLSTM}); }
+ONNXOPT_DEFINE_OP(RNN) { op.since(1, {.infer = inferRecurrent<1>, .eval = evalRNN}); }
+ONNXOPT_DEFINE_OP(GRU) { op.since(1, {.infer = inferRecurrent<3>, .eval = evalGRU}); }
+ONNXOPT_DEFINE_OP(LSTM) { op.since(1, {.infer = inferRecurrent<4>, .eval = evalLSTM}); }
 
 // DynamicQuantizeLSTM: onnxruntime quantizes X and H to uint8 at run time and multiplies whole numbers.
 
@@ -341,4 +369,6 @@ static absl::Status evalDynamicQuantizeLSTM(EvalContext &ctx) {
   ctx.set(2, std::move(lastC));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_MS_OP(DynamicQuantizeLSTM) { op.since(1, {.infer = inferRecurrent, .eval = evalDynamicQuantizeLSTM}); }
+ONNXOPT_DEFINE_MS_OP(DynamicQuantizeLSTM) {
+  op.since(1, {.infer = inferRecurrent<0>, .eval = evalDynamicQuantizeLSTM});
+}
