@@ -11,12 +11,15 @@
 
 namespace onnxopt {
 
+/// Where a symbol comes from, the less known the greater: the file names it; an input leaves it open; only a run tells.
+enum class Origin : uint8_t { File, Input, Run };
+
 /// What a polynomial is made of. Floordiv has two operands, Min and Max two or more (sorted), Broadcast two (sorted).
 struct DimAtom {
   enum Kind : uint8_t { Symbol, FloorDiv, Min, Max, Broadcast } kind;
   unsigned id;
   unsigned depth = 0;
-  bool generated = false;
+  Origin origin = Origin::File; // the least known of its symbols'
   std::string scope, name;
   llvm::SmallVector<const DimExpr *, 2> operands;
   DimRange range;
@@ -31,7 +34,7 @@ struct DimTerm {
 struct DimExpr {
   unsigned id;
   unsigned depth = 0;
-  bool generated = false;
+  Origin origin = Origin::File; // the least known of its symbols'
   llvm::SmallVector<DimTerm, 1> terms;
 };
 
@@ -101,7 +104,8 @@ bool Dim::isSymbol() const {
   return a && a->kind == DimAtom::Symbol;
 }
 llvm::StringRef Dim::symbolName() const { return isSymbol() ? llvm::StringRef(soleAtom(expr_)->name) : ""; }
-bool Dim::hasGenerated() const { return expr_ && expr_->generated; }
+bool Dim::hasGenerated() const { return expr_ && expr_->origin != Origin::File; }
+bool Dim::dependsOnRun() const { return expr_ && expr_->origin == Origin::Run; }
 
 struct DimContext::Impl {
   std::deque<DimAtom> atoms;
@@ -109,7 +113,8 @@ struct DimContext::Impl {
   std::map<std::string, const DimAtom *> atomByKey;
   std::unordered_map<std::string, const DimExpr *> exprByKey;
   unsigned freshCount = 0;
-  std::set<std::string> names; // of all symbols: what is printed must not name two
+  std::map<std::string, Dim> unknowns; // by input and axis
+  std::set<std::string> names;         // of all symbols: what is printed must not name two
 
   const DimExpr *intern(Terms terms) {
     std::string key;
@@ -127,7 +132,7 @@ struct DimContext::Impl {
       for (const DimTerm &t : e.terms)
         for (const DimAtom *a : t.factors) {
           e.depth = std::max(e.depth, a->depth);
-          e.generated |= a->generated;
+          e.origin = std::max(e.origin, a->origin);
         }
       it->second = &e;
     }
@@ -139,6 +144,21 @@ struct DimContext::Impl {
     t[0].coefficient = 1;
     t[0].factors.push_back(a);
     return intern(std::move(t));
+  }
+
+  /// A symbol that is none of the file's, under a name of its own where there is a hint.
+  const DimExpr *made(llvm::StringRef hint, DimRange range, Origin origin) {
+    DimAtom &a = atoms.emplace_back();
+    a.kind = DimAtom::Symbol;
+    a.id = atoms.size();
+    a.origin = origin;
+    if (!hint.empty()) {
+      a.name = hint.str();
+      while (!names.insert(a.name).second)
+        a.name = hint.str() + "_" + std::to_string(++freshCount);
+    }
+    a.range = range;
+    return fromAtom(&a);
   }
 
   const DimAtom *atom(DimAtom::Kind kind, llvm::ArrayRef<const DimExpr *> operands, DimRange range) {
@@ -153,7 +173,7 @@ struct DimContext::Impl {
       a.operands.assign(operands.begin(), operands.end());
       for (const DimExpr *e : operands) {
         a.depth = std::max(a.depth, e->depth + 1);
-        a.generated |= e->generated;
+        a.origin = std::max(a.origin, e->origin);
       }
       a.range = range;
       it->second = &a;
@@ -203,18 +223,18 @@ Dim DimContext::symbol(llvm::StringRef scope, llvm::StringRef name, int64_t lo) 
   return Dim(impl_->fromAtom(it->second));
 }
 
-Dim DimContext::fresh(llvm::StringRef hint, DimRange range) {
-  DimAtom &a = impl_->atoms.emplace_back();
-  a.kind = DimAtom::Symbol;
-  a.id = impl_->atoms.size();
-  a.generated = true;
-  if (!hint.empty()) {
-    a.name = hint.str();
-    while (!impl_->names.insert(a.name).second)
-      a.name = hint.str() + "_" + std::to_string(++impl_->freshCount);
-  }
-  a.range = range;
-  return Dim(impl_->fromAtom(&a));
+Dim DimContext::fresh(llvm::StringRef hint, DimRange range) { return Dim(impl_->made(hint, range, Origin::Run)); }
+
+Dim DimContext::unknownOf(llvm::StringRef input, unsigned axis, DimRange range) {
+  std::string name;
+  for (char c : input)
+    name += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  if (name.empty() || std::isdigit(static_cast<unsigned char>(name[0])))
+    name.insert(0, "_");
+  Dim &d = impl_->unknowns[(input + "\n" + llvm::Twine(axis)).str()];
+  if (!d)
+    d = Dim(impl_->made(name + "_d" + std::to_string(axis), range, Origin::Input));
+  return d;
 }
 
 Dim DimContext::add(Dim a, Dim b) {

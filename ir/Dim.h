@@ -41,6 +41,8 @@ public:
   /// Whether some symbol in it was made up by an analysis or is anonymous, so that a reader of the model cannot know
   /// it.
   bool hasGenerated() const;
+  /// Whether some symbol stands for what only a run can tell: neither a size that the file names nor one of an input.
+  bool dependsOnRun() const;
 
 private:
   const DimExpr *expr_ = nullptr;
@@ -69,6 +71,8 @@ public:
   Dim symbol(llvm::StringRef scope, llvm::StringRef name, int64_t lo = 1);
   /// A symbol of its own each time; `hint` names it, '' keeps it anonymous.
   Dim fresh(llvm::StringRef hint = "", DimRange range = {0, INT64_MAX});
+  /// The size that input `input` leaves open along `axis`: one symbol of the tool's own each time it is asked for.
+  Dim unknownOf(llvm::StringRef input, unsigned axis, DimRange range);
 
   Dim add(Dim a, Dim b);
   Dim sub(Dim a, Dim b);

@@ -101,11 +101,10 @@ public:
 
   /// Unknown dims of an input are symbols of their own, named so that a reader can tell.
   void nameUnknowns(Type &t, llvm::StringRef name) {
-    (void)name;
     if (t.isTensor())
-      for (Dim &d : t.dims)
-        if (!d)
-          d = context_.dims().fresh("", {context_.smallestInputDim, INT64_MAX});
+      for (unsigned i = 0; i < t.rank(); ++i)
+        if (Dim d = t.dims[i]; !d || (d.isSymbol() && d.symbolName().empty()))
+          t.dims[i] = context_.dims().unknownOf(name, i, {context_.smallestInputDim, INT64_MAX});
   }
 
   Type typeOf(const TensorData &c) {

@@ -43,7 +43,7 @@ public:
           if (!f || !f->type.isKnown() || (f->type.isTensor() && !f->type.hasElement()))
             continue;
           bool exact = f->type.isTensor() && f->type.ranked &&
-                       llvm::none_of(f->type.dims, [](Dim d) { return !d || d.hasGenerated(); });
+                       llvm::none_of(f->type.dims, [](Dim d) { return !d || d.dependsOnRun(); });
           resolved += exact || (!f->type.isTensor() && f->type.isKnown());
           changed |= declare(*r, f->type);
         }

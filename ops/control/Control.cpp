@@ -337,7 +337,7 @@ static void inferLoop(InferContext &ctx) {
     llvm::SmallVector<Dim, 4> dims{trips ? trips : ctx.freshDim()};
     // A slice whose size changes from trip to trip cannot be stacked; what varies by data is equal in all slices.
     for (Dim d : t.dims)
-      dims.push_back(d && d.hasGenerated() && !d.isConstant() ? ctx.freshDim() : d);
+      dims.push_back(d && d.dependsOnRun() && !d.isConstant() ? ctx.freshDim() : d);
     ctx.setTensor(carried + i, t.element, dims);
   }
 }
@@ -610,7 +610,7 @@ static void inferSequenceMap(InferContext &ctx) {
     Type t = outputs[i].type;
     // Elements may differ from one another where a size depends on the element.
     for (Dim &d : t.dims)
-      if (d && d.hasGenerated())
+      if (d && d.dependsOnRun())
         d = ctx.freshDim();
     ctx.setType(i, Type::sequenceOf(t));
   }

@@ -19,6 +19,11 @@ std::string whereReferenced(const Node &n, std::initializer_list<llvm::StringRef
 // Attributes that became operands.
 
 std::string axesObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"axes"}); }
+std::string squeezeObstacle(const Node &n, OpsetRaiser &) {
+  if (n.attribute("axes") && NodeView(n).getInts("axes").empty())
+    return "axes is an empty list, which some runtimes take for all axes of size 1";
+  return whereReferenced(n, {"axes"});
+}
 void axesToOperand(Node &n, OpsetRaiser &r) {
   std::vector<int64_t> axes = NodeView(n).getInts("axes");
   r.drop(n, "axes");
@@ -412,7 +417,7 @@ const OpsetAdapter adapters[] = {
     {"Softmax", 13, softmaxObstacle, softmaxAlongOneAxis},
     {"Split", 13, splitObstacle, splitToOperand},
     {"Split", 18, nullptr, splitCounts},
-    {"Squeeze", 13, axesObstacle, axesToOperand},
+    {"Squeeze", 13, squeezeObstacle, axesToOperand},
     {"TopK", 10, topKObstacle, topKToOperand},
     {"Unsqueeze", 13, axesObstacle, axesToOperand},
     {"Upsample", 9, upsampleObstacle, upsampleScales},
