@@ -85,7 +85,7 @@ public:
   Extra &extra();
   const Extra *maybeExtra() const { return extra_.get(); }
 
-  bool fromFile = false;         ///< keeps its name even where an outer scope has the same one
+  bool fromFile = false;         ///< keeps its name, '' too, even where an outer scope has the same one
   int32_t valueInfoIndex = -1;   ///< position in the file's value_info; -1: not there
   int32_t initializerIndex = -1; ///< position in the file's initializers or sparse initializers
 

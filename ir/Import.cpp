@@ -478,9 +478,9 @@ Attribute ProtoReader::attribute(pb::AttributeProto &p, unsigned depth) {
 }
 
 void ProtoReader::define(Value *v, const Graph &g, llvm::StringRef what) {
+  v->fromFile = true;
   if (v->name().empty())
     return;
-  v->fromFile = true;
   if (!scopes_.back().try_emplace(v->name(), v).second)
     error("ONNX-SSA-001", pathOf(g), (what + " '" + v->name() + "' is defined twice").str());
   for (size_t i = 0; i + 1 < scopes_.size(); ++i)

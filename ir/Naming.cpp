@@ -68,9 +68,11 @@ void Naming::visit(const Graph &g, const Scope *outer) {
   for (const auto &v : g.initializers())
     if (!invalid && !done.contains(v.get()))
       assign(v.get(), scope, "constant");
+  // A node that a pass made has a first result, even where nothing uses it; that of a file may be left out.
   for (const Node &n : g.nodes())
     for (const auto &r : n.results())
-      if (!invalid && !done.contains(r.get()) && (!r->name().empty() || r->hasUses()))
+      if (!invalid && !done.contains(r.get()) &&
+          (!r->name().empty() || r->hasUses() || (r->index() == 0 && !r->fromFile)))
         assign(r.get(), scope, n.opType());
   for (const Node &n : g.nodes())
     for (const Graph *r : n.regions())

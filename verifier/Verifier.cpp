@@ -358,7 +358,7 @@ void ModelVerifier::node(Node &n) {
   for (int i = 0; i < results; ++i) {
     const schema::Formal *f = s.output(i);
     if (f && f->kind() == schema::FormalOption::Single && n.result(i)->name().empty() && !n.result(i)->hasUses() &&
-        n.result(i)->fromFile == false && model_.source)
+        n.result(i)->fromFile)
       if (i < s.minOutputs())
         error("ONNX-OP-005", path(), std::string("result ") + std::to_string(i) + " ('" + f->name + "') needs a name");
   }

@@ -458,7 +458,12 @@ static absl::Status evalScan(EvalContext &ctx) {
     return absl::OkStatus();
   }
   // Scan-8: each batch element by itself, results stacked.
+  for (unsigned i = 1; i < ctx.numOperands(); ++i)
+    if (ctx.in(i).rank() < (i > f->states ? 2 : 1) || ctx.in(i).dim(0) != ctx.in(1).dim(0))
+      return invalid(ctx, "operand " + std::to_string(i) + " has no batch axis like that of operand 1");
   int64_t batch = ctx.in(1).dim(0);
+  if (ctx.has(0) && ctx.in(0).size() != batch)
+    return invalid(ctx, "sequence_lens needs one length for each batch element");
   std::vector<std::vector<Datum>> results;
   for (int64_t b = 0; b < batch; ++b) {
     state.clear();
@@ -470,7 +475,7 @@ static absl::Status evalScan(EvalContext &ctx) {
       } else {
         if (ctx.has(0)) { // only the first sequence_lens[b] steps count
           Dims d(x.dims().begin(), x.dims().end());
-          d[0] = std::min(d[0], ctx.in(0).intAt(b));
+          d[0] = std::clamp<int64_t>(ctx.in(0).intAt(b), 0, d[0]);
           ONNXOPT_ASSIGN(cut, stridedCopy(ctx, x, d, stridesOf(x.dims())));
           x = cut;
         }

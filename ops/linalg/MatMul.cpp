@@ -202,7 +202,24 @@ static Tensor widen(const Tensor &t, const Tensor *zero, bool rows) {
   }
   return out;
 }
+/// Zero points and scales hold one element, or one for each row of the left or column of the right operand.
+static absl::Status checkQuantization(EvalContext &ctx, unsigned matrix, bool rows,
+                                      std::initializer_list<unsigned> parameters) {
+  const Tensor &t = ctx.in(matrix);
+  const size_t fromEnd = rows ? 2 : 1;
+  const int64_t count = t.rank() >= fromEnd ? t.dim(t.rank() - fromEnd) : 1;
+  for (unsigned i : parameters)
+    if (ctx.has(i) && ctx.in(i).size() != 1 && ctx.in(i).size() != count)
+      return invalid(ctx, "operand " + std::to_string(i) + " has " + std::to_string(ctx.in(i).size()) +
+                              " elements, 1 or " + std::to_string(count) + " are needed");
+  return absl::OkStatus();
+}
+
 static absl::Status evalMatMulInteger(EvalContext &ctx) {
+  if (absl::Status s = checkQuantization(ctx, 0, true, {2}); !s.ok())
+    return s;
+  if (absl::Status s = checkQuantization(ctx, 1, false, {3}); !s.ok())
+    return s;
   return matmul(ctx, widen(ctx.in(0), ctx.has(2) ? &ctx.in(2) : nullptr, true),
                 widen(ctx.in(1), ctx.has(3) ? &ctx.in(3) : nullptr, false));
 }
@@ -210,6 +227,10 @@ static void inferMatMulInteger(InferContext &ctx) { inferMatMulAs(ctx, 0, 1, Ele
 ONNXOPT_DEFINE_OP(MatMulInteger) { op.since(10, {.infer = inferMatMulInteger, .eval = evalMatMulInteger}); }
 
 static absl::Status evalMatMulIntegerToFloat(EvalContext &ctx) {
+  if (absl::Status s = checkQuantization(ctx, 0, true, {4}); !s.ok())
+    return s;
+  if (absl::Status s = checkQuantization(ctx, 1, false, {3, 5, 6}); !s.ok())
+    return s;
   Tensor a = widen(ctx.in(0), ctx.has(4) ? &ctx.in(4) : nullptr, true),
          b = widen(ctx.in(1), ctx.has(5) ? &ctx.in(5) : nullptr, false);
   if (absl::Status s = matmul(ctx, a, b); !s.ok())
@@ -221,16 +242,20 @@ static absl::Status evalMatMulIntegerToFloat(EvalContext &ctx) {
   for (int64_t i = 0; i < acc.size(); ++i)
     y.mutableData<float>()[i] =
         float(acc.data<int32_t>()[i]) * float(sa.floatAt(0)) * float(sb.floatAt(sb.size() == 1 ? 0 : i % n)) +
-        (ctx.has(6) ? float(ctx.in(6).floatAt(i % n)) : 0);
+        (ctx.has(6) ? float(ctx.in(6).floatAt(ctx.in(6).size() == 1 ? 0 : i % n)) : 0);
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
 static void inferMatMulIntegerToFloat(InferContext &ctx) { inferMatMulAs(ctx, 0, 1, ElementType::Float); }
 ONNXOPT_DEFINE_MS_OP(MatMulIntegerToFloat) {
-  op.since(1, {.infer = inferMatMulIntegerToFloat, .eval = evalMatMulIntegerToFloat});
+  op.since(1, {.infer = inferMatMulIntegerToFloat, .eval = evalMatMulIntegerToFloat}).single({2});
 }
 
 static absl::Status evalQLinearMatMul(EvalContext &ctx) {
+  if (absl::Status s = checkQuantization(ctx, 0, true, {1, 2}); !s.ok())
+    return s;
+  if (absl::Status s = checkQuantization(ctx, 3, false, {4, 5}); !s.ok())
+    return s;
   if (absl::Status s = matmul(ctx, widen(ctx.in(0), &ctx.in(2), true), widen(ctx.in(3), &ctx.in(5), false)); !s.ok())
     return s;
   Tensor acc = ctx.results[0].tensor;
