@@ -3,6 +3,7 @@
 
 #include "onnxopt/exec/Inputs.h"
 #include "onnxopt/ops/Evaluate.h"
+#include "onnxopt/ops/Inference.h"
 
 #include "llvm/Support/xxhash.h"
 
@@ -146,10 +147,11 @@ public:
                : absl::OkStatus();
   }
   const Lifetimes &lifetimes(Graph &g);
+  Type provedType(const Value &v);
 
   const Model &model_;
   RunOptions options_;
-  DimBindings sizes_; ///< of the symbols of the model's inputs in this run
+  const std::map<std::string, Datum> *inputs_ = nullptr; ///< of this run
   uint64_t steps_ = 0, live_ = 0, peak_ = 0;
   unsigned depth_ = 0;
   llvm::DenseMap<const Value *, Datum> constants_;
@@ -159,6 +161,7 @@ public:
     llvm::SmallVector<Value *, 4> outputs;
   };
   llvm::DenseMap<const Node *, Body> bodies_; // of calls, with attributes put in place
+  llvm::DenseMap<const Model *, std::unique_ptr<Inference>> inferences_;
   std::unique_ptr<Arena> arena_;
 };
 
@@ -167,12 +170,10 @@ namespace {
 class NodeContext : public EvalContext {
 public:
   using RunRegion = llvm::function_ref<absl::Status(Graph &, std::vector<Datum>, std::vector<Datum> &)>;
-  NodeContext(const Node &n, const DimBindings &sizes, RunRegion region, uint64_t memory,
+  NodeContext(const Node &n, RunRegion region, llvm::function_ref<Type(const Value &)> proved, uint64_t memory,
               llvm::function_ref<absl::Status(uint64_t)> step)
-      : EvalContext(n), sizes_(sizes), region_(region), memory_(memory), step_(step) {}
-  std::optional<int64_t> sizeOf(Dim d) const override {
-    return d ? node_.model().context().dims().evaluate(d, sizes_) : std::nullopt;
-  }
+      : EvalContext(n), region_(region), proved_(proved), memory_(memory), step_(step) {}
+  Type provedType(unsigned i) override { return i < node_.numResults() ? proved_(*node_.result(i)) : Type(); }
   absl::Status runRegion(Graph &body, std::vector<Datum> in, std::vector<Datum> &out) override {
     return region_(body, std::move(in), out);
   }
@@ -181,8 +182,8 @@ public:
   absl::Status step(uint64_t n) override { return step_(n); }
 
 private:
-  const DimBindings &sizes_;
   RunRegion region_;
+  llvm::function_ref<Type(const Value &)> proved_;
   uint64_t memory_;
   llvm::function_ref<absl::Status(uint64_t)> step_;
 };
@@ -334,7 +335,8 @@ absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
     return runGraph(g, inner, out, false);
   };
   auto count = [&](uint64_t c) { return step(c); };
-  NodeContext ctx(n, sizes_, region, options_.memoryBytes, count);
+  auto proved = [&](const Value &v) { return provedType(v); };
+  NodeContext ctx(n, region, proved, options_.memoryBytes, count);
   for (unsigned i = 0; i < n.numOperands(); ++i) {
     const Value *v = n.operand(i);
     if (!v) {
@@ -370,10 +372,27 @@ absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
   return absl::OkStatus();
 }
 
+/// Few nodes ask (loops without iterations): a model is inferred when the first does.
+Type Executor::Engine::provedType(const Value &v) {
+  Model &model = v.graph()->model();
+  std::unique_ptr<Inference> &inference = inferences_[&model];
+  if (!inference) {
+    inference = std::make_unique<Inference>(model);
+    inference->run();
+  }
+  Type t = inference->typeOf(&v);
+  DimContext &dims = model.context().dims();
+  const DimBindings sizes = bindingsOf(model_, *inputs_);
+  for (Dim &d : t.dims)
+    if (auto n = d ? dims.evaluate(d, sizes) : std::nullopt)
+      d = dims.constant(*n);
+  return t;
+}
+
 absl::StatusOr<std::vector<Datum>> Executor::Engine::run(const std::map<std::string, Datum> &inputs) {
   steps_ = live_ = peak_ = 0;
   depth_ = 0;
-  sizes_ = bindingsOf(model_, inputs);
+  inputs_ = &inputs;
   arena_ = options_.plan ? std::make_unique<Arena>(*options_.plan) : nullptr;
   Frame frame;
   Graph &g = model_.graph();

@@ -114,8 +114,8 @@ public:
   }
   /// Runs a body. Captured values are found by the executor.
   virtual absl::Status runRegion(Graph &body, std::vector<Datum> inputs, std::vector<Datum> &outputs) = 0;
-  /// The size that a dim of the model has in this run; nullopt where the run's inputs do not say.
-  virtual std::optional<int64_t> sizeOf(Dim d) const = 0;
+  /// What inference proves of result `i`, with constant sizes where this run's inputs tell them.
+  virtual Type provedType(unsigned i) = 0;
   /// Number of the random stream of this node's first result.
   virtual uint64_t randomSeed() const = 0;
   virtual uint64_t memoryLimit() const { return uint64_t(8) << 30; }

@@ -1,5 +1,4 @@
 // If, Loop, Scan, SequenceMap.
-#include "onnxopt/ops/Inference.h"
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
@@ -57,19 +56,12 @@ std::optional<bool> knownBool(InferContext &ctx, unsigned i) {
 
 bool asBool(const Datum &d) { return d.isTensor() && d.tensor.size() == 1 && d.tensor.data<uint8_t>()[0]; }
 
-/// What is known of result `i` without running anything: its type when no iteration ran.
-Type inferredType(EvalContext &ctx, unsigned i) {
-  Inference inference(ctx.node().model());
-  inference.run();
-  return i < ctx.node().numResults() ? inference.typeOf(ctx.node().result(i)) : Type();
-}
-
 /// What a Loop or Scan without iterations stacks up: `leading` outer dims of the result, then 0 slices along `axis`
 /// of the rest. The sizes of a slice are those that inference proves for this run, else those that the body declares
 /// (`declared`), else 0, as onnxruntime has it.
 absl::StatusOr<Tensor> stackOfNone(EvalContext &ctx, const Type *declared, unsigned result, size_t leading,
                                    size_t axis) {
-  const Type whole = inferredType(ctx, result);
+  const Type whole = ctx.provedType(result);
   const bool declares = declared && declared->isTensor();
   const bool proves = whole.isTensor() && whole.ranked && whole.rank() > leading;
   ElementType e = declares ? declared->element : ElementType::Undefined;
@@ -80,7 +72,7 @@ absl::StatusOr<Tensor> stackOfNone(EvalContext &ctx, const Type *declared, unsig
   for (size_t i = 0; i < rank; ++i) {
     std::optional<int64_t> size;
     if (proves && whole.rank() == leading + 1 + rank)
-      size = ctx.sizeOf(whole.dims[leading + i + (i >= axis)]);
+      size = whole.dims[leading + i + (i >= axis)].maybeConstant();
     if (!size && declares && declared->ranked)
       size = declared->dims[i].maybeConstant();
     dims.push_back(std::max<int64_t>(0, size.value_or(0)));
