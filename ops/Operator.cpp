@@ -27,6 +27,17 @@ float floatFromHex(llvm::StringRef hex) {
 
 } // namespace
 
+std::optional<Attribute> defaultOf(const schema::AttributeSpec &spec) {
+  int64_t number;
+  if (!llvm::StringRef(payload(&spec, 'i')).getAsInteger(10, number))
+    return makeAttribute(spec.name, number);
+  if (std::string hex = payload(&spec, 'f'); !hex.empty())
+    return makeAttribute(spec.name, floatFromHex(hex));
+  if (spec.defaultValue[0] == 's')
+    return makeAttribute(spec.name, payload(&spec, 's'));
+  return std::nullopt;
+}
+
 NodeView::NodeView(const Node &node) : node_(node) {
   int64_t opset = opsetVersion(node);
   schema_ = schema::lookup(node.domain(), node.opType(), opset);

@@ -162,6 +162,9 @@ struct OpFacts {
   std::vector<std::pair<unsigned, size_t>> ranks = {}; ///< operands of one rank only, with that rank
 };
 
+/// The number or string that a schema gives an attribute by default; nullopt where there is none, or it is a list.
+std::optional<Attribute> defaultOf(const schema::AttributeSpec &spec);
+
 class OpDefinition {
 public:
   OpDefinition(std::string domain, std::string name) : domain(std::move(domain)), name(std::move(name)) {}

@@ -7,7 +7,7 @@ namespace {
 /// The oldest IR version that a release of ONNX with this opset wrote (VERSION_TABLE of onnx.helper).
 int64_t irVersionFor(int64_t opset) {
   static const std::pair<int64_t, int64_t> firsts[] = {{28, 14}, {25, 13}, {24, 12}, {23, 11}, {21, 10}, {19, 9},
-                                                       {15, 8},  {12, 7},  {11, 6},  {10, 5},  {9, 4},   {1, 3}};
+                                                       {15, 8},  {12, 7},  {11, 6},  {10, 5},  {9, 4}};
   for (auto [from, ir] : firsts)
     if (opset >= from)
       return ir;

@@ -53,15 +53,12 @@ public:
           continue;
         OutputSlot &slot = g.outputs()[i];
         Type t = declaration(f->type, slot.type.get());
-        // The interface is contract: only what the file leaves open is filled in.
-        if (isMain && slot.type && slot.type->isTensor() && slot.type->ranked && t.rank() == slot.type->rank())
+        // The interface is contract: only what the file leaves open is filled in. And what a body without iterations
+        // gives, onnxruntime takes from its declared sizes: they stay unless they are disproved.
+        if (slot.type && slot.type->isTensor() && slot.type->ranked && t.rank() == slot.type->rank())
           for (size_t k = 0; k < t.rank(); ++k)
-            if (Dim d = slot.type->dims[k]; d && d.isSymbol() && !d.symbolName().empty() && !t.dims[k].isConstant())
-              t.dims[k] = d;
-        // What a body without iterations gives is taken from its declared sizes: they stay unless they are disproved.
-        if (!isMain && slot.type && slot.type->isTensor() && slot.type->ranked && t.rank() == slot.type->rank())
-          for (size_t k = 0; k < t.rank(); ++k)
-            if (Dim d = slot.type->dims[k]; d && d.isConstant() && !t.dims[k].isConstant())
+            if (Dim d = slot.type->dims[k];
+                d && !t.dims[k].isConstant() && (isMain ? d.isSymbol() && !d.symbolName().empty() : d.isConstant()))
               t.dims[k] = d;
         if (!slot.type || !(t == *slot.type)) {
           slot.type = std::make_unique<Type>(std::move(t));

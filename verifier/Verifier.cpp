@@ -404,7 +404,7 @@ void ModelVerifier::attributes(Node &n, schema::Schema s) {
 }
 
 void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference) {
-  std::map<std::string, std::string> bound;
+  schema::TypeVariables variables;
   auto check = [&](const Value *v, const schema::Formal *f, const char *what, unsigned i) {
     if (!v || !f)
       return;
@@ -421,15 +421,10 @@ void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference)
                 n.opType().str() + "' does not " + (what[0] == 'o' ? "take" : "give"));
       return;
     }
-    bool variable = llvm::StringRef(f->type).find('(') == llvm::StringRef::npos;
-    if (!variable || (f->kind() == schema::FormalOption::Variadic && !f->homogeneous))
-      return;
-    auto [it, fresh] = bound.try_emplace(f->type, type);
-    if (!fresh && it->second != type && "optional(" + type + ")" != it->second &&
-        "optional(" + it->second + ")" != type)
+    if (std::string other = variables.bind(*f, type); !other.empty())
       error("ONNX-TYPE-004", pathOf(n),
             std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type +
-                ", another of the same type variable " + f->type + " is " + it->second);
+                ", another of the same type variable " + f->type + " is " + other);
   };
   for (unsigned i = 0; i < n.numOperands(); ++i)
     check(n.operand(i), s.input(i), "operand", i);

@@ -86,4 +86,12 @@ void forEach(llvm::function_ref<void(Schema)> visit) {
       visit({*t, &(*t)->records[i]});
 }
 
+std::string TypeVariables::bind(const Formal &formal, const std::string &type) {
+  const bool variable = !llvm::StringRef(formal.type).contains('(');
+  if (!variable || (formal.kind() == FormalOption::Variadic && !formal.homogeneous))
+    return "";
+  const std::string &other = bound_.try_emplace(formal.type, type).first->second;
+  return other == type || "optional(" + type + ")" == other || "optional(" + other + ")" == type ? "" : other;
+}
+
 } // namespace onnxopt::schema

@@ -6,6 +6,8 @@
 #include "llvm/ADT/StringRef.h"
 
 #include <cstdint>
+#include <map>
+#include <string>
 
 namespace onnxopt::schema {
 
@@ -96,6 +98,17 @@ private:
   static const Formal *formalAt(llvm::ArrayRef<Formal> formals, size_t index);
   const Table *table_ = nullptr;
   const Record *record_ = nullptr;
+};
+
+/// The types that the type variables of one node stand for.
+class TypeVariables {
+public:
+  /// Takes an operand or result of `formal` with its type, "tensor(float)". Gives the type that another one of the same
+  /// variable has where the two disagree, else ''. An optional may be spelled by its element.
+  std::string bind(const Formal &formal, const std::string &type);
+
+private:
+  std::map<std::string, std::string> bound_;
 };
 
 /// The schema of `name` in force at `version` of `domain` ("" is ai.onnx): the latest one not newer.

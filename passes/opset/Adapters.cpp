@@ -2,107 +2,64 @@
 // The rule of each is the "changed" part of the version's page in ONNX's Changelog.md.
 #include "onnxopt/passes/opset/Adapters.h"
 
-#include "llvm/ADT/StringMap.h"
-
 #include <cmath>
 
 namespace onnxopt {
 namespace {
 
-std::string whereReferenced(const Node &n, std::initializer_list<llvm::StringRef> names) {
-  for (llvm::StringRef name : names)
-    if (const Attribute *a = n.attribute(name); a && !a->refName.empty())
-      return "attribute '" + name.str() + "' refers to one of the function, but it became an operand";
-  return "";
-}
-
 // Attributes that became operands.
 
-std::string axesObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"axes"}); }
-std::string squeezeObstacle(const Node &n, OpsetRaiser &) {
-  if (n.attribute("axes") && NodeView(n).getInts("axes").empty())
-    return "axes is an empty list, which some runtimes take for all axes of size 1";
-  return whereReferenced(n, {"axes"});
-}
-void axesToOperand(Node &n, OpsetRaiser &r) {
-  std::vector<int64_t> axes = NodeView(n).getInts("axes");
-  r.drop(n, "axes");
-  if (!axes.empty() || n.is("Unsqueeze"))
-    r.setOperand(n, 1, r.integers(n, axes, "axes"));
+/// Operand `at` from a list of whole numbers; absent where the list is.
+void listToOperand(Node &n, OpsetRaiser &r, llvm::StringRef attribute, unsigned at, bool evenEmpty = false) {
+  const std::vector<int64_t> values = NodeView(n).getInts(attribute);
+  r.drop(n, attribute);
+  if (!values.empty() || evenEmpty)
+    r.setOperand(n, at, r.constant(n, Tensor::vector(values), attribute));
 }
 
-std::string splitObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"split"}); }
-void splitToOperand(Node &n, OpsetRaiser &r) {
-  std::vector<int64_t> split = NodeView(n).getInts("split");
-  r.drop(n, "split");
-  if (!split.empty())
-    r.setOperand(n, 1, r.integers(n, split, "split"));
+std::string squeezeObstacle(const Node &n, OpsetRaiser &) {
+  return n.attribute("axes") && NodeView(n).getInts("axes").empty()
+             ? "axes is an empty list, which some runtimes take for all axes of size 1"
+             : "";
 }
+void axesToOperand(Node &n, OpsetRaiser &r) { listToOperand(n, r, "axes", 1, n.is("Unsqueeze")); }
+void splitToOperand(Node &n, OpsetRaiser &r) { listToOperand(n, r, "split", 1); }
 /// Split-18 wants either the sizes or the number of outputs.
 void splitCounts(Node &n, OpsetRaiser &r) {
   if (!n.operand(1))
     r.setAttribute(n, makeAttribute("num_outputs", int64_t(n.numResults())));
 }
-
-std::string sliceObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"starts", "ends", "axes"}); }
 void sliceToOperands(Node &n, OpsetRaiser &r) {
-  NodeView v(n);
-  std::vector<int64_t> starts = v.getInts("starts"), ends = v.getInts("ends"), axes = v.getInts("axes");
-  for (llvm::StringRef name : {"starts", "ends", "axes"})
-    r.drop(n, name);
-  r.setOperand(n, 1, r.integers(n, starts, "starts"));
-  r.setOperand(n, 2, r.integers(n, ends, "ends"));
-  if (!axes.empty())
-    r.setOperand(n, 3, r.integers(n, axes, "axes"));
+  listToOperand(n, r, "starts", 1, true);
+  listToOperand(n, r, "ends", 2, true);
+  listToOperand(n, r, "axes", 3);
 }
-
-std::string topKObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"k"}); }
 void topKToOperand(Node &n, OpsetRaiser &r) {
-  int64_t k = NodeView(n).getInt("k");
+  const int64_t k = NodeView(n).getInt("k");
   r.drop(n, "k");
-  r.setOperand(n, 1, r.integers(n, {k}, "k"));
+  r.setOperand(n, 1, r.constant(n, Tensor::vector({k}), "k"));
 }
-
-std::string reshapeObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"shape"}); }
 void reshapeToOperand(Node &n, OpsetRaiser &r) {
-  std::vector<int64_t> shape = NodeView(n).getInts("shape");
-  r.drop(n, "shape");
+  listToOperand(n, r, "shape", 1, true);
   r.drop(n, "consumed_inputs");
-  r.setOperand(n, 1, r.integers(n, shape, "shape"));
 }
 
-std::string elementObstacle(const Node &n, OpsetRaiser &r, llvm::StringRef what) {
-  return r.elementOf(n.operand(0)) == ElementType::Undefined
-             ? "the element type of operand 0, which " + what.str() + " must share, is not known"
-             : std::string();
-}
-std::string padObstacle(const Node &n, OpsetRaiser &r) {
-  if (std::string why = whereReferenced(n, {"pads", "value"}); !why.empty())
-    return why;
-  return elementObstacle(n, r, "'value'");
+std::string elementObstacle(const Node &n, OpsetRaiser &r) {
+  return r.typeOf(n.operand(0)).hasElement()
+             ? ""
+             : "the element type of operand 0, which the new operands must share, is not known";
 }
 void padToOperands(Node &n, OpsetRaiser &r) {
-  NodeView v(n);
-  std::vector<int64_t> pads = v.getInts("pads");
-  float value = v.getFloat("value");
-  bool given = value != 0 || std::signbit(value);
-  r.drop(n, "pads");
+  const float value = NodeView(n).getFloat("value");
+  listToOperand(n, r, "pads", 1, true);
   r.drop(n, "value");
-  r.setOperand(n, 1, r.integers(n, pads, "pads"));
-  if (given)
-    r.setOperand(n, 2, r.scalar(n, value, r.elementOf(n.operand(0)), "value"));
+  if (value != 0 || std::signbit(value))
+    r.setOperand(n, 2, r.scalar(n, value, r.typeOf(n.operand(0)).element, "value"));
 }
-std::string padNameObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"paddings"}); }
 void padName(Node &n, OpsetRaiser &r) {
   std::vector<int64_t> pads = NodeView(n).getInts("paddings");
   r.drop(n, "paddings");
   r.setAttribute(n, makeAttribute("pads", pads));
-}
-
-std::string clipObstacle(const Node &n, OpsetRaiser &r) {
-  if (std::string why = whereReferenced(n, {"min", "max"}); !why.empty())
-    return why;
-  return elementObstacle(n, r, "the bounds");
 }
 void clipToOperands(Node &n, OpsetRaiser &r) {
   unsigned at = 1;
@@ -110,15 +67,13 @@ void clipToOperands(Node &n, OpsetRaiser &r) {
     if (const Attribute *a = n.attribute(name)) {
       float bound = a->asFloat();
       r.drop(n, name);
-      r.setOperand(n, at, r.scalar(n, bound, r.elementOf(n.operand(0)), name));
+      r.setOperand(n, at, r.scalar(n, bound, r.typeOf(n.operand(0)).element, name));
     }
     ++at;
   }
 }
 
 std::string ratioObstacle(const Node &n, OpsetRaiser &) {
-  if (std::string why = whereReferenced(n, {"ratio"}); !why.empty())
-    return why;
   const Attribute *a = n.attribute("ratio");
   return a && !(a->asFloat() >= 0 && a->asFloat() < 1) ? "the ratio must be from 0 to 1" : "";
 }
@@ -131,11 +86,10 @@ void ratioToOperand(Node &n, OpsetRaiser &r) {
   r.setOperand(n, 1, r.scalar(n, ratio, ElementType::Float, "ratio"));
 }
 
-std::string dftObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"axis"}); }
 void dftAxis(Node &n, OpsetRaiser &r) {
-  int64_t axis = n.attribute("axis") ? n.attribute("axis")->asInt() : 1; // DFT-17's default
+  const int64_t axis = n.attribute("axis") ? n.attribute("axis")->asInt() : 1; // DFT-17's default
   r.drop(n, "axis");
-  r.setOperand(n, 2, r.scalar(n, float(axis), ElementType::Int64, "axis"));
+  r.setOperand(n, 2, r.constant(n, Tensor::scalar<int64_t>(ElementType::Int64, axis), "axis"));
 }
 
 // Training, inference, broadcasting and other attributes that went.
@@ -144,17 +98,17 @@ void dropConsumed(Node &n, OpsetRaiser &r) { r.drop(n, "consumed_inputs"); }
 
 std::string isTestObstacle(const Node &n, OpsetRaiser &) {
   const Attribute *a = n.attribute("is_test");
-  if (!a || !a->refName.empty() || a->asInt() == 0)
-    return "it trains (is_test is 0), which the later version does not express";
-  return "";
+  return a && a->asInt() ? "" : "it trains (is_test is 0), which the later version does not express";
 }
-std::string batchNormalizationObstacle(const Node &n, OpsetRaiser &r) {
-  if (std::string why = isTestObstacle(n, r); !why.empty())
-    return why;
+std::string statisticsObstacle(const Node &n, OpsetRaiser &) {
   for (unsigned i = 1; i < n.numResults(); ++i)
     if (n.result(i)->hasUses())
       return "result " + std::to_string(i) + ", a statistic of training, is used";
   return "";
+}
+std::string batchNormalizationObstacle(const Node &n, OpsetRaiser &r) {
+  std::string why = isTestObstacle(n, r);
+  return why.empty() ? statisticsObstacle(n, r) : why;
 }
 void dropIsTest(Node &n, OpsetRaiser &r) {
   r.drop(n, "is_test");
@@ -169,20 +123,11 @@ void oneResult(Node &n, OpsetRaiser &) {
 }
 std::string spatialObstacle(const Node &n, OpsetRaiser &) {
   const Attribute *a = n.attribute("spatial");
-  return a && (!a->refName.empty() || a->asInt() != 1) ? "spatial = 0 was dropped" : "";
+  return a && a->asInt() != 1 ? "spatial = 0 was dropped" : "";
 }
 void dropSpatial(Node &n, OpsetRaiser &r) { r.drop(n, "spatial"); }
-std::string trainedObstacle(const Node &n, OpsetRaiser &) {
-  for (unsigned i = 1; i < n.numResults(); ++i)
-    if (n.result(i)->hasUses())
-      return "result " + std::to_string(i) + ", a statistic of training, is used";
-  return "";
-}
-
 /// Before version 7 the second operand was laid along `axis` of the first, and only where `broadcast` is set.
 std::string broadcastObstacle(const Node &n, OpsetRaiser &r) {
-  if (std::string why = whereReferenced(n, {"axis", "broadcast"}); !why.empty())
-    return why;
   const Attribute *broadcast = n.attribute("broadcast");
   if (!broadcast || !broadcast->asInt() || !n.attribute("axis"))
     return "";
@@ -233,7 +178,7 @@ void slopePerChannel(Node &n, OpsetRaiser &r) {
 
 std::string powerObstacle(const Node &n, OpsetRaiser &) {
   const Attribute *p = n.attribute("p");
-  if (p && (!p->refName.empty() || p->asFloat() != std::floor(p->asFloat())))
+  if (p && p->asFloat() != std::floor(p->asFloat()))
     return "the power, which became a whole number, is none";
   return n.is("LpPool") && !n.attribute("kernel_shape") ? "kernel_shape, which became required, is absent" : "";
 }
@@ -246,8 +191,6 @@ void wholePower(Node &n, OpsetRaiser &r) {
 }
 
 std::string castObstacle(const Node &n, OpsetRaiser &) {
-  if (std::string why = whereReferenced(n, {"to"}); !why.empty())
-    return why;
   const Attribute *to = n.attribute("to");
   return to && to->type == AttributeType::String && elementTypeFromName(to->asString().lower())
              ? ""
@@ -272,8 +215,6 @@ bool isAlongLastAxis(const Node &n, const OpsetRaiser &r) {
   return softmaxAxis(n) == -1 || (rank && softmaxAxis(n) == int64_t(*rank) - 1);
 }
 std::string softmaxObstacle(const Node &n, OpsetRaiser &r) {
-  if (std::string why = whereReferenced(n, {"axis"}); !why.empty())
-    return why;
   return !isAlongLastAxis(n, r) && r.target() < 14
              ? "it runs over several axes at once; with opset 14 it can be written"
              : "";
@@ -298,8 +239,6 @@ void scatterElements(Node &n, OpsetRaiser &r) {
   r.replace(n, s->result());
 }
 
-std::string upsampleMode(const Node &n) { return NodeView(n).getString("mode", "nearest"); }
-std::string upsampleObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"scales", "mode"}); }
 void upsampleScales(Node &n, OpsetRaiser &r) {
   std::vector<float> scales = NodeView(n).getFloats("scales");
   r.drop(n, "scales");
@@ -309,7 +248,7 @@ void upsampleScales(Node &n, OpsetRaiser &r) {
 }
 void upsampleToResize(Node &n, OpsetRaiser &r) {
   Node *resize = r.create(n, "Resize", {n.operand(0), n.operand(1)});
-  r.setAttribute(*resize, makeAttribute("mode", upsampleMode(n)));
+  r.setAttribute(*resize, makeAttribute("mode", NodeView(n).getString("mode", "nearest")));
   r.replace(n, resize->result());
 }
 
@@ -322,8 +261,6 @@ std::optional<Tensor> constantScales(const Node &n) {
 /// Resize-10 takes the element before where it enlarges and the one after where it shrinks (as onnxruntime does; the
 /// standard does not say). One attribute speaks for all axes later.
 std::string resizeObstacle(const Node &n, OpsetRaiser &) {
-  if (std::string why = whereReferenced(n, {"mode"}); !why.empty())
-    return why;
   if (NodeView(n).getString("mode", "nearest") != "nearest")
     return "";
   auto scales = constantScales(n);
@@ -349,15 +286,13 @@ void resizeByAsymmetricCoordinates(Node &n, OpsetRaiser &r) {
 }
 std::string resizeModeObstacle(const Node &n, OpsetRaiser &) {
   const Attribute *a = n.attribute("coordinate_transformation_mode");
-  return a && (!a->refName.empty() || a->asString() == "tf_half_pixel_for_nn") ? "tf_half_pixel_for_nn was dropped"
-                                                                               : "";
+  return a && a->asString() == "tf_half_pixel_for_nn" ? "tf_half_pixel_for_nn was dropped" : "";
 }
 
 void roiAlignCoordinates(Node &n, OpsetRaiser &r) {
   r.setAttribute(n, makeAttribute("coordinate_transformation_mode", std::string("output_half_pixel")));
 }
 
-std::string gridSampleObstacle(const Node &n, OpsetRaiser &) { return whereReferenced(n, {"mode"}); }
 void gridSampleMode(Node &n, OpsetRaiser &r) {
   std::string mode = n.attribute("mode") ? n.attribute("mode")->asString().str() : "bilinear";
   r.setAttribute(n, makeAttribute("mode", mode == "bilinear" ? "linear" : mode == "bicubic" ? "cubic" : mode));
@@ -368,63 +303,63 @@ std::string groupsObstacle(const Node &, OpsetRaiser &) {
   return "scale and bias, one for each group, became one for each channel";
 }
 std::string rangeObstacle(const Node &n, OpsetRaiser &r) {
-  ElementType e = r.elementOf(n.operand(0));
+  const ElementType e = r.typeOf(n.operand(0)).element;
   return e == ElementType::Undefined || isSmallFloat(e) ? "small floats are summed up in another type" : "";
 }
 
 const OpsetAdapter adapters[] = {
-    {"BatchNormalization", 6, nullptr, dropConsumed},
-    {"BatchNormalization", 7, batchNormalizationObstacle, dropIsTest},
-    {"BatchNormalization", 9, spatialObstacle, dropSpatial},
-    {"BatchNormalization", 14, trainedObstacle, oneResult},
-    {"Cast", 6, castObstacle, castByNumber},
-    {"Clip", 11, clipObstacle, clipToOperands},
-    {"DFT", 20, dftObstacle, dftAxis},
-    {"Dropout", 7, isTestObstacle, dropIsTest},
-    {"Dropout", 10, maskObstacle, nullptr},
-    {"Dropout", 12, ratioObstacle, ratioToOperand},
-    {"GRU", 7, sequenceObstacle, nullptr},
-    {"Gemm", 7, nullptr, dropBroadcast},
-    {"GlobalLpPool", 2, powerObstacle, wholePower},
-    {"GridSample", 20, gridSampleObstacle, gridSampleMode},
-    {"GroupNormalization", 21, groupsObstacle, nullptr},
-    {"Hardmax", 13, softmaxObstacle, softmaxAlongOneAxis},
-    {"LSTM", 7, sequenceObstacle, nullptr},
-    {"LogSoftmax", 13, softmaxObstacle, softmaxAlongOneAxis},
-    {"LpPool", 2, powerObstacle, wholePower},
-    {"PRelu", 7, slopeObstacle, slopePerChannel},
-    {"Pad", 2, padNameObstacle, padName},
-    {"Pad", 11, padObstacle, padToOperands},
-    {"RNN", 7, sequenceObstacle, nullptr},
-    {"Range", 27, rangeObstacle, nullptr},
-    {"ReduceL1", 18, axesObstacle, axesToOperand},
-    {"ReduceL2", 18, axesObstacle, axesToOperand},
-    {"ReduceLogSum", 18, axesObstacle, axesToOperand},
-    {"ReduceLogSumExp", 18, axesObstacle, axesToOperand},
-    {"ReduceMax", 18, axesObstacle, axesToOperand},
-    {"ReduceMean", 18, axesObstacle, axesToOperand},
-    {"ReduceMin", 18, axesObstacle, axesToOperand},
-    {"ReduceProd", 18, axesObstacle, axesToOperand},
-    {"ReduceSum", 13, axesObstacle, axesToOperand},
-    {"ReduceSumSquare", 18, axesObstacle, axesToOperand},
-    {"Reshape", 5, reshapeObstacle, reshapeToOperand},
-    {"Resize", 11, resizeObstacle, resizeByAsymmetricCoordinates},
-    {"Resize", 13, resizeModeObstacle, nullptr},
-    {"RoiAlign", 16, nullptr, roiAlignCoordinates},
-    {"Scan", 9, scanObstacle, nullptr},
-    {"Scatter", 11, nullptr, scatterElements},
-    {"Slice", 10, sliceObstacle, sliceToOperands},
-    {"Softmax", 13, softmaxObstacle, softmaxAlongOneAxis},
-    {"Split", 13, splitObstacle, splitToOperand},
-    {"Split", 18, nullptr, splitCounts},
-    {"Squeeze", 13, squeezeObstacle, axesToOperand},
-    {"TopK", 10, topKObstacle, topKToOperand},
-    {"Unsqueeze", 13, axesObstacle, axesToOperand},
-    {"Upsample", 9, upsampleObstacle, upsampleScales},
-    {"Upsample", 10, upsampleObstacle, upsampleToResize},
+    {"BatchNormalization", 6, "", nullptr, dropConsumed},
+    {"BatchNormalization", 7, "is_test", batchNormalizationObstacle, dropIsTest},
+    {"BatchNormalization", 9, "spatial", spatialObstacle, dropSpatial},
+    {"BatchNormalization", 14, "", statisticsObstacle, oneResult},
+    {"Cast", 6, "to", castObstacle, castByNumber},
+    {"Clip", 11, "min max", elementObstacle, clipToOperands},
+    {"DFT", 20, "axis", nullptr, dftAxis},
+    {"Dropout", 7, "is_test", isTestObstacle, dropIsTest},
+    {"Dropout", 10, "", maskObstacle, nullptr},
+    {"Dropout", 12, "ratio", ratioObstacle, ratioToOperand},
+    {"GRU", 7, "", sequenceObstacle, nullptr},
+    {"Gemm", 7, "", nullptr, dropBroadcast},
+    {"GlobalLpPool", 2, "p", powerObstacle, wholePower},
+    {"GridSample", 20, "mode", nullptr, gridSampleMode},
+    {"GroupNormalization", 21, "", groupsObstacle, nullptr},
+    {"Hardmax", 13, "axis", softmaxObstacle, softmaxAlongOneAxis},
+    {"LSTM", 7, "", sequenceObstacle, nullptr},
+    {"LogSoftmax", 13, "axis", softmaxObstacle, softmaxAlongOneAxis},
+    {"LpPool", 2, "p", powerObstacle, wholePower},
+    {"PRelu", 7, "", slopeObstacle, slopePerChannel},
+    {"Pad", 2, "paddings", nullptr, padName},
+    {"Pad", 11, "pads value", elementObstacle, padToOperands},
+    {"RNN", 7, "", sequenceObstacle, nullptr},
+    {"Range", 27, "", rangeObstacle, nullptr},
+    {"ReduceL1", 18, "axes", nullptr, axesToOperand},
+    {"ReduceL2", 18, "axes", nullptr, axesToOperand},
+    {"ReduceLogSum", 18, "axes", nullptr, axesToOperand},
+    {"ReduceLogSumExp", 18, "axes", nullptr, axesToOperand},
+    {"ReduceMax", 18, "axes", nullptr, axesToOperand},
+    {"ReduceMean", 18, "axes", nullptr, axesToOperand},
+    {"ReduceMin", 18, "axes", nullptr, axesToOperand},
+    {"ReduceProd", 18, "axes", nullptr, axesToOperand},
+    {"ReduceSum", 13, "axes", nullptr, axesToOperand},
+    {"ReduceSumSquare", 18, "axes", nullptr, axesToOperand},
+    {"Reshape", 5, "shape", nullptr, reshapeToOperand},
+    {"Resize", 11, "mode", resizeObstacle, resizeByAsymmetricCoordinates},
+    {"Resize", 13, "coordinate_transformation_mode", resizeModeObstacle, nullptr},
+    {"RoiAlign", 16, "", nullptr, roiAlignCoordinates},
+    {"Scan", 9, "", scanObstacle, nullptr},
+    {"Scatter", 11, "axis", nullptr, scatterElements},
+    {"Slice", 10, "starts ends axes", nullptr, sliceToOperands},
+    {"Softmax", 13, "axis", softmaxObstacle, softmaxAlongOneAxis},
+    {"Split", 13, "split", nullptr, splitToOperand},
+    {"Split", 18, "", nullptr, splitCounts},
+    {"Squeeze", 13, "axes", squeezeObstacle, axesToOperand},
+    {"TopK", 10, "k", nullptr, topKToOperand},
+    {"Unsqueeze", 13, "axes", nullptr, axesToOperand},
+    {"Upsample", 9, "scales", nullptr, upsampleScales},
+    {"Upsample", 10, "mode", nullptr, upsampleToResize},
 };
-const OpsetAdapter consumed = {"", 6, nullptr, dropConsumed},
-                   broadcast = {"", 7, broadcastObstacle, broadcastFromRight};
+const OpsetAdapter consumed = {"", 6, "", nullptr, dropConsumed},
+                   broadcast = {"", 7, "axis broadcast", broadcastObstacle, broadcastFromRight};
 
 } // namespace
 

@@ -18,16 +18,21 @@ public:
   void raise(Node &n, int64_t from);
 
   // For adapters. `n` is the node on its way up.
-  std::optional<size_t> rankOf(const Value *v) const;
-  ElementType elementOf(const Value *v) const;
+  /// As proved; Unknown where nothing is.
+  Type typeOf(const Value *v) const {
+    const ValueFact *f = inference_.fact(v);
+    return f ? f->type : Type();
+  }
+  std::optional<size_t> rankOf(const Value *v) const {
+    const Type t = typeOf(v);
+    return t.isTensor() && t.ranked ? std::optional(t.rank()) : std::nullopt;
+  }
   Node *create(Node &n, llvm::StringRef op, llvm::ArrayRef<Value *> operands);
   Value *constant(Node &n, Tensor value, llvm::StringRef name) {
     return rewriter_.createConstant(*n.graph(), &n, std::move(value), name);
   }
-  Value *integers(Node &n, llvm::ArrayRef<int64_t> values, llvm::StringRef name) {
-    return constant(n, Tensor::vector(values), name);
-  }
-  Value *scalar(Node &n, double value, ElementType type, llvm::StringRef name);
+  /// `type` is a floating one.
+  Value *scalar(Node &n, float value, ElementType type, llvm::StringRef name);
   /// Operand `index` becomes `v`; what lies between is absent.
   void setOperand(Node &n, unsigned index, Value *v);
   void setAttribute(Node &n, Attribute a) { rewriter_.setAttribute(&n, std::move(a)); }
@@ -45,6 +50,8 @@ private:
 struct OpsetAdapter {
   llvm::StringRef op;
   int64_t since;
+  /// Attributes that it reads, separated by blanks. One that refers to an attribute of the function is an obstacle.
+  llvm::StringRef reads;
   /// Why a node cannot take this step, '' if it can; null where all can.
   std::string (*obstacle)(const Node &n, OpsetRaiser &r);
   /// Edits the node into the form of version `since`, or replaces it. Null where nothing is to do.

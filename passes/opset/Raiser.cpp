@@ -1,9 +1,9 @@
 // Steps through an operator's versions: by an adapter where there is one, else by what the schemas say.
 #include "onnxopt/passes/opset/Adapters.h"
 
-#include "onnxopt/ir/SmallFloat.h"
+#include "onnxopt/ops/support/Kernels.h"
 
-#include <cstring>
+#include "llvm/ADT/StringExtras.h"
 
 namespace onnxopt {
 namespace {
@@ -31,9 +31,9 @@ std::string typeObstacle(llvm::StringRef what, const Value *v, unsigned index, c
   llvm::SmallVector<llvm::StringRef, 16> had, has;
   before.allowedTypes(*was).split(had, ' ', -1, false);
   after.allowedTypes(*is).split(has, ' ', -1, false);
-  if (type.isKnown() && (!type.isTensor() || type.hasElement()))
+  const std::string name = schemaName(type);
+  if (!name.empty())
     had = {};
-  std::string name = schemaName(type);
   if (had.empty() ? !llvm::is_contained(has, name)
                   : llvm::any_of(had, [&](llvm::StringRef t) { return !llvm::is_contained(has, t); }))
     return what.str() + " " + std::to_string(index) + (had.empty() ? " is " + name : " may be of a type") +
@@ -51,17 +51,12 @@ std::string schemaObstacle(const Node &n, schema::Schema before, schema::Schema 
                                        &schema::Schema::input);
         !why.empty())
       return why;
-  std::map<std::string, std::string> bound; // type variable -> type
-  for (unsigned i = 0; i < n.numOperands(); ++i) {
-    const schema::Formal *f = after.input(i);
-    Type t = inference.typeOf(n.operand(i));
-    if (!f || !n.operand(i) || !t.isKnown() || (t.isTensor() && !t.hasElement()) ||
-        (f->kind() == schema::FormalOption::Variadic && !f->homogeneous))
-      continue;
-    std::string name = schemaName(t), &first = bound.try_emplace(f->type, name).first->second;
-    if (first != name)
-      return "operands of type variable " + std::string(f->type) + " are " + first + " and " + name;
-  }
+  schema::TypeVariables variables;
+  for (unsigned i = 0; i < n.numOperands(); ++i)
+    if (const schema::Formal *f = after.input(i); f && n.operand(i))
+      if (std::string type = schemaName(inference.typeOf(n.operand(i))); !type.empty())
+        if (std::string other = variables.bind(*f, type); !other.empty())
+          return "operands of type variable " + std::string(f->type) + " are " + other + " and " + type;
   for (unsigned i = 0; i < n.numResults(); ++i)
     if (std::string why = typeObstacle("result", n.result(i), i, inference.typeOf(n.result(i)), before, after,
                                        &schema::Schema::output);
@@ -83,6 +78,13 @@ std::string schemaObstacle(const Node &n, schema::Schema before, schema::Schema 
   return "";
 }
 
+std::string referenceObstacle(const Node &n, llvm::StringRef names) {
+  for (llvm::StringRef name : llvm::split(names, ' '))
+    if (const Attribute *a = n.attribute(name); a && !a->refName.empty())
+      return "its attribute '" + name.str() + "' is one of the function's, whose value differs from call to call";
+  return "";
+}
+
 } // namespace
 
 std::string OpsetRaiser::obstacle(const Node &n, int64_t from) {
@@ -90,7 +92,9 @@ std::string OpsetRaiser::obstacle(const Node &n, int64_t from) {
   bool adapted = false;
   forEachStep(n.opType(), from, target_, [&](schema::Schema before, schema::Schema after) {
     if (const OpsetAdapter *a = adapterFor(n.opType(), after.sinceVersion())) {
-      why = a->obstacle ? a->obstacle(n, *this) : "";
+      why = referenceObstacle(n, a->reads);
+      if (why.empty() && a->obstacle)
+        why = a->obstacle(n, *this);
       adapted |= a->apply != nullptr;
     } else {
       why = schemaObstacle(n, before, after, adapted, inference_);
@@ -110,8 +114,9 @@ void OpsetRaiser::raise(Node &n, int64_t from) {
     pending_.pop_back();
     forEachStep(node->opType(), version, target_, [&](schema::Schema before, schema::Schema after) {
       step_ = after.sinceVersion();
-      keepOldDefaults(*node, before, after);
-      if (const OpsetAdapter *a = adapterFor(node->opType(), step_); a && a->apply)
+      if (const OpsetAdapter *a = adapterFor(node->opType(), step_); !a)
+        keepOldDefaults(*node, before, after);
+      else if (a->apply)
         a->apply(*node, *this);
       return !rewriter_.isErased(node);
     });
@@ -120,37 +125,13 @@ void OpsetRaiser::raise(Node &n, int64_t from) {
 
 /// What was meant by leaving an attribute out is said where the default moved.
 void OpsetRaiser::keepOldDefaults(Node &n, schema::Schema before, schema::Schema after) {
-  if (adapterFor(n.opType(), after.sinceVersion()))
-    return; // it says so itself
-  for (const schema::AttributeSpec &a : before.attributes()) {
-    const schema::AttributeSpec *now = after.attribute(a.name);
-    llvm::StringRef was = a.defaultValue, text = was.drop_front(std::min<size_t>(2, was.size()));
-    if (!now || was.empty() || was == now->defaultValue || n.attribute(a.name))
+  for (const schema::AttributeSpec &was : before.attributes()) {
+    const schema::AttributeSpec *is = after.attribute(was.name);
+    if (!is || llvm::StringRef(was.defaultValue) == is->defaultValue || n.attribute(was.name))
       continue;
-    if (was.starts_with("i:")) {
-      int64_t v = 0;
-      text.getAsInteger(10, v);
-      setAttribute(n, makeAttribute(a.name, v));
-    } else if (was.starts_with("f:")) {
-      uint32_t bits = 0;
-      float f;
-      text.getAsInteger(16, bits);
-      std::memcpy(&f, &bits, sizeof f);
-      setAttribute(n, makeAttribute(a.name, f));
-    } else if (was.starts_with("s:") && text != "foward") { // GRU-1 misspells its own default
-      setAttribute(n, makeAttribute(a.name, text.str()));
-    }
+    if (auto a = defaultOf(was); a && was.defaultValue != llvm::StringRef("s:foward")) // GRU-1 misspells its own
+      setAttribute(n, std::move(*a));
   }
-}
-
-std::optional<size_t> OpsetRaiser::rankOf(const Value *v) const {
-  const ValueFact *f = inference_.fact(v);
-  return f && f->type.isTensor() && f->type.ranked ? std::optional(f->type.rank()) : std::nullopt;
-}
-
-ElementType OpsetRaiser::elementOf(const Value *v) const {
-  const ValueFact *f = inference_.fact(v);
-  return f && f->type.isTensor() ? f->type.element : ElementType::Undefined;
 }
 
 Node *OpsetRaiser::create(Node &n, llvm::StringRef op, llvm::ArrayRef<Value *> operands) {
@@ -159,16 +140,12 @@ Node *OpsetRaiser::create(Node &n, llvm::StringRef op, llvm::ArrayRef<Value *> o
   return made;
 }
 
-Value *OpsetRaiser::scalar(Node &n, double value, ElementType type, llvm::StringRef name) {
-  Tensor t(type, {});
+Value *OpsetRaiser::scalar(Node &n, float value, ElementType type, llvm::StringRef name) {
+  Tensor t = Tensor::scalar<float>(ElementType::Float, value);
   if (type == ElementType::Double)
-    t.mutableData<double>()[0] = value;
-  else if (type == ElementType::Int64)
-    t.mutableData<int64_t>()[0] = int64_t(value);
+    t = kernels::toDouble(t);
   else if (isSmallFloat(type))
-    storeSmallFloat(type, t.mutableBytes(), 0, float(value));
-  else
-    t.mutableData<float>()[0] = float(value);
+    t = kernels::fromFloat(t, type);
   return constant(n, std::move(t), name);
 }
 
