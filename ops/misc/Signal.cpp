@@ -116,8 +116,9 @@ static void inferDFT(InferContext &ctx) {
     out[rank - 1] = ctx.constantDim(inverse && onesided ? 1 : 2);
   if (!given) {
     // Only one axis changes, and only by these.
-    for (int64_t i = 0; (ctx.hasOperand(1) || onesided) && i + 1 < rank; ++i)
-      out[i] = ctx.freshDim();
+    if (ctx.hasOperand(1) || onesided)
+      for (int64_t i = 0; i + 1 < rank; ++i)
+        out[i] = ctx.freshDim();
     return ctx.setTensor(0, e, out);
   }
   auto axis = normalizeAxis(ctx, *given, rank);

@@ -142,7 +142,9 @@ static absl::Status evalLabelEncoder(EvalContext &ctx) {
 }
 static void inferLabelEncoder(InferContext &ctx) {
   ElementType e = ElementType::Undefined;
-  if (ctx.version() >= 2) {
+  if (ctx.version() < 2) {
+    e = elementOr(ctx, 0) == ElementType::String ? ElementType::Int64 : ElementType::String;
+  } else {
     size_t given[2] = {0, 0};
     for (unsigned k : {0, 1})
       for (const char *form : {"_tensor", "_strings", "_int64s", "_floats"})
@@ -156,11 +158,9 @@ static void inferLabelEncoder(InferContext &ctx) {
     if (keys && elementOr(ctx, 0) != ElementType::Undefined && elementOr(ctx, 0) != keys->type())
       return ctx.fail("operand 0 is " + nameOf(elementOr(ctx, 0)).str() + ", the keys are " +
                       nameOf(keys->type()).str());
+    if (values)
+      e = values->type();
   }
-  if (ctx.version() < 2)
-    e = elementOr(ctx, 0) == ElementType::String ? ElementType::Int64 : ElementType::String;
-  else if (auto v = labels(ctx, "values"))
-    e = v->type();
   Type t = ctx.type(0);
   if (!t.isTensor())
     t = Type::tensor(e);
@@ -331,22 +331,19 @@ static absl::Status evalTreeEnsemble(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferTreeEnsemble(InferContext &ctx) {
-  // Attributes come in lists of equal length, one element for each node or leaf.
-  for (auto lists : {std::vector<const char *>{"nodes_featureids", "nodes_truenodeids", "nodes_falsenodeids",
-                                               "nodes_trueleafs", "nodes_falseleafs"},
-                     {"leaf_targetids"}}) {
-    auto first = ctx.getInts(lists[0]);
-    for (const char *name : lists)
-      if (size_t n = ctx.getInts(name).size(); n != first.size())
-        return ctx.fail("attribute '" + std::string(name) + "' has " + std::to_string(n) + " elements, '" + lists[0] +
-                        "' has " + std::to_string(first.size()));
-    const char *tensors[] = {"nodes_splits", "nodes_modes", "leaf_weights"};
-    for (const char *name : tensors)
-      if (llvm::StringRef(name).starts_with("leaf") == llvm::StringRef(lists[0]).starts_with("leaf"))
-        if (auto t = ctx.getTensor(name); t && elementCount(t->dims).value_or(0) != int64_t(first.size()))
-          return ctx.fail("attribute '" + std::string(name) + "' does not have " + std::to_string(first.size()) +
-                          " elements, as '" + lists[0] + "' has");
-  }
+  // One element for each node in the lists of nodes, one for each leaf in those of leaves.
+  auto counts = [&](llvm::StringRef name, llvm::StringRef first) {
+    const size_t want = ctx.getInts(first).size();
+    const auto tensor = ctx.getTensor(name);
+    const size_t have = tensor ? size_t(elementCount(tensor->dims).value_or(0)) : ctx.getInts(name).size();
+    if ((tensor || ctx.hasAttribute(name)) && have != want)
+      ctx.fail("attribute '" + name.str() + "' has " + std::to_string(have) + " elements, '" + first.str() + "' has " +
+               std::to_string(want));
+  };
+  for (const char *name : {"nodes_truenodeids", "nodes_falsenodeids", "nodes_trueleafs", "nodes_falseleafs",
+                           "nodes_splits", "nodes_modes"})
+    counts(name, "nodes_featureids");
+  counts("leaf_weights", "leaf_targetids");
   Dim rows = ctx.isRanked(0) && ctx.rank(0) == 2 ? ctx.shape(0)[0] : ctx.freshDim();
   ctx.setTensor(0, elementOr(ctx, 0), {rows, ctx.constantDim(ctx.getInt("n_targets"))});
 }

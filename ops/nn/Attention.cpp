@@ -213,11 +213,8 @@ static void inferAttention(InferContext &ctx) {
   ctx.requireEqual(L, flat ? v[1] : v[2], "K and V differ in length");
   // Batch, heads and width of what is attended to are those of what comes before it.
   auto continues = [&](unsigned past, Dim batch, Dim width) {
-    if (!ctx.isRanked(past))
+    if (!ctx.isRanked(past) || ctx.rank(past) != 4)
       return;
-    if (ctx.rank(past) != 4)
-      return ctx.fail("operand " + std::to_string(past) + " has rank " + std::to_string(ctx.rank(past)) +
-                      ", 4 is needed");
     const Dim present[] = {batch, kvHeads, Dim(), width};
     for (unsigned i : {0, 1, 3})
       ctx.requireEqual(present[i], ctx.shape(past)[i],
@@ -237,7 +234,9 @@ static void inferAttention(InferContext &ctx) {
   ctx.setTensor(2, ve, {v[0], kvHeads, totalV, dv});
   ctx.setTensor(3, e, {q[0], heads, S, total});
 }
-ONNXOPT_DEFINE_OP(Attention) { op.since(23, {.infer = inferAttention, .eval = evalAttention}); }
+ONNXOPT_DEFINE_OP(Attention) {
+  op.since(23, {.infer = inferAttention, .eval = evalAttention}).ranks({{4, 4}, {5, 4}});
+}
 
 // LinearAttention
 

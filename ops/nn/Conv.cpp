@@ -113,10 +113,8 @@ void inferConvFrom(InferContext &ctx, unsigned xi, unsigned wi, ElementType e) {
     if (out.isConstant() && groups > 0 && out.constant() % groups)
       ctx.fail("group does not divide the number of output channels");
     llvm::ArrayRef<Dim> fromWeight = w.drop_front(2);
-    if (!kernel.empty() && kernel.size() != fromWeight.size())
-      return ctx.fail("kernel_shape does not match the weight's rank");
-    for (size_t i = 0; i < kernel.size(); ++i)
-      ctx.requireEqual(kernel[i], fromWeight[i], "kernel_shape differs from the weight's sizes");
+    if (!nn::checkKernelShape(ctx, fromWeight))
+      return;
     if (kernel.empty())
       kernel.assign(fromWeight.begin(), fromWeight.end());
   }
@@ -347,12 +345,8 @@ static void inferConvTranspose(InferContext &ctx) {
   for (const std::vector<int64_t> *list : {&strides, &dilations})
     if (llvm::any_of(*list, [](int64_t v) { return v <= 0; }))
       return ctx.fail("strides and dilations must be positive");
-  if (ctx.hasAttribute("kernel_shape")) {
-    if (kernel.size() != n)
-      return ctx.fail("kernel_shape does not match the number of spatial dimensions");
-    for (size_t i = 0; i < n; ++i)
-      ctx.requireEqual(ctx.constantDim(kernel[i]), ctx.shape(1)[i + 2], "kernel_shape is not that of the weights");
-  }
+  if (!nn::checkKernelShape(ctx, ctx.shape(1).drop_front(2)))
+    return;
   std::string autoPad = ctx.getString("auto_pad", "NOTSET");
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], d.mul(ctx.shape(1)[1], d.constant(ctx.getInt("group", 1)))};
   for (size_t i = 0; i < n; ++i) {

@@ -64,9 +64,7 @@ static void inferLoss(InferContext &ctx) {
     for (size_t i = 0; i < ctx.rank(1); ++i)
       ctx.requireEqual(ctx.shape(0)[i ? i + 1 : 0], ctx.shape(1)[i], "the target does not match operand 0");
   }
-  if (ctx.hasOperand(2) && ctx.isRanked(2) && ctx.rank(2) != 1)
-    ctx.fail("weights must have rank 1");
-  else if (ctx.hasOperand(2) && ctx.isRanked(2) && ctx.isRanked(0))
+  if (ctx.hasOperand(2) && ctx.isRanked(2) && ctx.rank(2) == 1 && ctx.isRanked(0))
     ctx.requireEqual(ctx.shape(0)[1], ctx.shape(2)[0], "one weight for each class is needed");
   if (ctx.getString("reduction", "mean") != "none")
     ctx.setTensor(0, e, {});
@@ -82,7 +80,7 @@ static absl::Status evalNegativeLogLikelihoodLoss(EvalContext &ctx) {
   return negativeLogLikelihood(ctx, ctx.in(0), ctx.in(1), ctx.has(2) ? &ctx.in(2) : nullptr);
 }
 ONNXOPT_DEFINE_OP(NegativeLogLikelihoodLoss) {
-  op.since(12, {.infer = inferLoss, .eval = evalNegativeLogLikelihoodLoss});
+  op.since(12, {.infer = inferLoss, .eval = evalNegativeLogLikelihoodLoss}).ranks({{2, 1}});
 }
 
 static absl::Status evalSoftmaxCrossEntropyLoss(EvalContext &ctx) {
@@ -109,4 +107,6 @@ static absl::Status evalSoftmaxCrossEntropyLoss(EvalContext &ctx) {
   ctx.set(1, logProb);
   return negativeLogLikelihood(ctx, logProb, ctx.in(1), ctx.has(2) ? &ctx.in(2) : nullptr);
 }
-ONNXOPT_DEFINE_OP(SoftmaxCrossEntropyLoss) { op.since(12, {.infer = inferLoss, .eval = evalSoftmaxCrossEntropyLoss}); }
+ONNXOPT_DEFINE_OP(SoftmaxCrossEntropyLoss) {
+  op.since(12, {.infer = inferLoss, .eval = evalSoftmaxCrossEntropyLoss}).ranks({{2, 1}});
+}

@@ -381,13 +381,8 @@ static void inferDeformConv(InferContext &ctx) {
     return ctx.fail("input and weights must have one rank of at least 3, they have " + std::to_string(ctx.rank(0)) +
                     " and " + std::to_string(ctx.rank(1)));
   llvm::ArrayRef<Dim> kernel = ctx.shape(1).drop_front(2);
-  if (std::vector<int64_t> said = ctx.getInts("kernel_shape"); !said.empty()) {
-    if (said.size() != kernel.size())
-      return ctx.fail("kernel_shape has " + std::to_string(said.size()) + " elements for " +
-                      std::to_string(kernel.size()) + " dimensions");
-    for (size_t i = 0; i < kernel.size(); ++i)
-      ctx.requireEqual(ctx.constantDim(said[i]), kernel[i], "kernel_shape is not that of the weights");
-  }
+  if (!nn::checkKernelShape(ctx, kernel))
+    return;
   llvm::SmallVector<Dim, 5> out{ctx.shape(0)[0], ctx.shape(1)[0]};
   llvm::SmallVector<Dim, 4> spatial;
   if (!nn::inferOutput(ctx, ctx.shape(0).drop_front(2), kernel, spatial))

@@ -60,6 +60,19 @@ std::optional<Windows> resolve(const NodeView &node, llvm::ArrayRef<int64_t> inp
   return w;
 }
 
+bool checkKernelShape(InferContext &ctx, llvm::ArrayRef<Dim> weights) {
+  if (!ctx.hasAttribute("kernel_shape"))
+    return true;
+  const std::vector<int64_t> kernel = ctx.getInts("kernel_shape");
+  if (kernel.size() != weights.size()) {
+    ctx.fail("kernel_shape does not match the weight's rank");
+    return false;
+  }
+  for (size_t i = 0; i < kernel.size(); ++i)
+    ctx.requireEqual(ctx.constantDim(kernel[i]), weights[i], "kernel_shape differs from the weight's sizes");
+  return true;
+}
+
 bool inferOutput(InferContext &ctx, llvm::ArrayRef<Dim> input, llvm::ArrayRef<Dim> kernel,
                  llvm::SmallVectorImpl<Dim> &out) {
   size_t n = input.size();

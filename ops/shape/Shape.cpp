@@ -169,8 +169,6 @@ static void inferReshape(InferContext &ctx) {
   } else if (const SymTensor *v = ctx.value(1)) {
     shape = *v;
   } else {
-    if (ctx.isRanked(1) && ctx.rank(1) != 1)
-      return ctx.fail("the shape must have rank 1, it has rank " + std::to_string(ctx.rank(1)));
     // Only the length of the shape may be known.
     if (ctx.isRanked(1) && ctx.rank(1) == 1 && ctx.shape(1)[0].isConstant() && ctx.shape(1)[0].constant() < 64) {
       llvm::SmallVector<Dim, 4> d;
@@ -268,7 +266,7 @@ static void inferReshape(InferContext &ctx) {
       ctx.setValue(0, std::move(r));
   }
 }
-ONNXOPT_DEFINE_OP(Reshape) { op.since(1, view(inferReshape, evalReshape)); }
+ONNXOPT_DEFINE_OP(Reshape) { op.since(1, view(inferReshape, evalReshape)).ranks({{1, 1}}); }
 
 // Flatten
 
@@ -1228,13 +1226,13 @@ static void inferReverseSequence(InferContext &ctx) {
     ctx.fail("time_axis and batch_axis must be 0 and 1");
   if (ctx.isRanked(0) && ctx.rank(0) < 2)
     return ctx.fail("operand 0 needs a time and a batch axis, it has rank " + std::to_string(ctx.rank(0)));
-  if (ctx.isRanked(1) && ctx.rank(1) != 1)
-    return ctx.fail("sequence_lens must have rank 1, it has rank " + std::to_string(ctx.rank(1)));
-  if (ctx.isRanked(0) && ctx.isRanked(1) && (batch == 0 || batch == 1))
+  if (ctx.isRanked(0) && ctx.isRanked(1) && ctx.rank(1) == 1 && (batch == 0 || batch == 1))
     ctx.requireEqual(ctx.shape(1)[0], ctx.shape(0)[batch], "one length for each batch element is needed");
   typeOnly(ctx);
 }
-ONNXOPT_DEFINE_OP(ReverseSequence) { op.since(10, movement(inferReverseSequence, evalReverseSequence)); }
+ONNXOPT_DEFINE_OP(ReverseSequence) {
+  op.since(10, movement(inferReverseSequence, evalReverseSequence)).ranks({{1, 1}});
+}
 
 // Pad
 
