@@ -57,9 +57,11 @@ std::string schemaObstacle(const Node &n, schema::Schema before, schema::Schema 
       if (std::string type = schemaName(inference.typeOf(n.operand(i))); !type.empty())
         if (std::string other = variables.bind(*f, type); !other.empty())
           return "operands of type variable " + std::string(f->type) + " are " + other + " and " + type;
-  for (unsigned i = 0; i < n.numResults(); ++i)
-    if (std::string why = typeObstacle("result", n.result(i), i, inference.typeOf(n.result(i)), before, after,
-                                       &schema::Schema::output);
+  for (unsigned i = 0; i < n.numResults(); ++i) // one that nobody reads takes the type that it then has
+    if (std::string why = !n.result(i)->hasUses()
+                              ? ""
+                              : typeObstacle("result", n.result(i), i, inference.typeOf(n.result(i)), before, after,
+                                             &schema::Schema::output);
         !why.empty())
       return why;
   for (const Attribute &a : n.attributes()) {
@@ -136,6 +138,7 @@ void OpsetRaiser::keepOldDefaults(Node &n, schema::Schema before, schema::Schema
 
 Node *OpsetRaiser::create(Node &n, llvm::StringRef op, llvm::ArrayRef<Value *> operands) {
   Node *made = rewriter_.create(*n.graph(), &n, op, "", operands, 1, {&n});
+  made->setName(""); // one node only has the name of its origin (onnxruntime wants that): the one that replaces it
   pending_.push_back({made, step_});
   return made;
 }
@@ -165,6 +168,7 @@ void OpsetRaiser::drop(Node &n, llvm::StringRef attribute) {
 
 void OpsetRaiser::replace(Node &n, Value *v) {
   v->setName(n.result()->name());
+  v->producer()->setName(n.name());
   if (n.result()->declaredType())
     v->setDeclaredType(*n.result()->declaredType());
   rewriter_.replace(&n, {v});
