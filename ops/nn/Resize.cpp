@@ -306,8 +306,10 @@ void inferFrom(InferContext &ctx, int scalesAt, int sizesAt, llvm::ArrayRef<floa
       return;
     Dim in = out[*n];
     double s = scales[i];
+    if (std::isnan(s))
+      return ctx.fail("scale " + std::to_string(i) + " is not a number");
     if (in.isConstant())
-      out[*n] = d.constant(int64_t(std::floor(double(in.constant()) * s)));
+      out[*n] = d.constant(kernels::saturateTo<int64_t>(std::floor(double(in.constant()) * s)));
     else if (int exponent = 0; in && s > 0 && s < 1e6) {
       // A float32 is a whole number over a power of two, so floor(in * s) is a quotient of whole numbers.
       auto mantissa = int64_t(std::ldexp(std::frexp(s, &exponent), 24));
