@@ -1,7 +1,8 @@
 # Sourced by demo.sh and test.sh: what has to be there before anything else.
 
 packages="g++ cmake ninja-build ccache mold protobuf-compiler libprotobuf-dev libabsl-dev llvm-19-dev llvm-19-tools
- libgtest-dev libdnnl-dev libre2-dev libturbojpeg0-dev libpng-dev libtiff-dev libwebp-dev libopenjp2-7-dev clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev python3 python3-venv"
+ libgtest-dev libdnnl-dev libre2-dev libturbojpeg0-dev libpng-dev libtiff-dev libwebp-dev libopenjp2-7-dev
+ clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev python3 python3-venv"
 
 install_packages() {
   local missing=()

@@ -234,9 +234,7 @@ static void inferAttention(InferContext &ctx) {
   ctx.setTensor(2, ve, {v[0], kvHeads, totalV, dv});
   ctx.setTensor(3, e, {q[0], heads, S, total});
 }
-ONNXOPT_DEFINE_OP(Attention) {
-  op.since(23, {.infer = inferAttention, .eval = evalAttention}).ranks({{4, 4}, {5, 4}});
-}
+ONNXOPT_DEFINE_OP(Attention) { op.since(23, {.infer = inferAttention, .eval = evalAttention}).ranks({{4, 4}, {5, 4}}); }
 
 // LinearAttention
 
