@@ -13,7 +13,8 @@ Type refine(DimContext &dims, const Type &inferred, const Type &declared, bool &
   if (!declared.isKnown())
     return inferred;
   if (inferred.kind != declared.kind) {
-    contradicts |= !(inferred.kind == Type::Optional || declared.kind == Type::Optional);
+    // What is there may be declared optional; what may be absent is nothing else.
+    contradicts |= declared.kind != Type::Optional;
     return inferred;
   }
   if (inferred.inner) {

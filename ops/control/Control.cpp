@@ -292,9 +292,12 @@ static void inferLoop(InferContext &ctx) {
       return;
     stable = true;
     for (unsigned i = 0; i < carried; ++i) {
-      ElementType a = state[i].type.element, b = outputs[i + 1].type.element;
-      if (state[i].type.isTensor() && outputs[i + 1].type.isTensor() && a != b && a != ElementType::Undefined &&
-          b != ElementType::Undefined)
+      const Type &before = state[i].type, &after = outputs[i + 1].type;
+      if (before.isKnown() && after.isKnown() && before.kind != after.kind && before.kind != Type::Optional)
+        return ctx.fail("loop-carried value " + std::to_string(i) + " is " + toString(before, ctx.dims()) +
+                        " before and " + toString(after, ctx.dims()) + " after an iteration");
+      ElementType a = before.element, b = after.element;
+      if (before.isTensor() && after.isTensor() && a != b && a != ElementType::Undefined && b != ElementType::Undefined)
         return ctx.fail("loop-carried value " + std::to_string(i) + " is " + nameOf(a).str() + " before and " +
                         nameOf(b).str() + " after an iteration");
     }

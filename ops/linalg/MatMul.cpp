@@ -568,20 +568,14 @@ static void inferEinsum(InferContext &ctx) {
           ellipsis.insert(ellipsis.begin(), n - ellipsis.size(), ctx.constantDim(1));
         for (size_t j = 0; j < n; ++j) {
           Dim &slot = ellipsis[ellipsis.size() - n + j];
-          slot = ctx.dims().broadcast(slot, ctx.shape(i)[k++]);
+          slot = broadcastDim(ctx, slot, ctx.shape(i)[k++]);
         }
         continue;
       }
       Dim d = ctx.shape(i)[k++];
       auto [it, fresh] = sizes.try_emplace(c, d);
-      if (!fresh && d && it->second) {
-        if (it->second.isConstant(1))
-          it->second = d;
-        else if (!d.isConstant(1))
-          it->second = ctx.requireEqual(it->second, d, std::string("sizes of label '") + c + "' differ");
-      } else if (!fresh && !it->second) {
-        it->second = d;
-      }
+      if (!fresh) // a label's sizes broadcast, as in NumPy
+        it->second = broadcastDim(ctx, it->second, d);
     }
   }
   llvm::SmallVector<Dim, 4> out;
@@ -591,7 +585,7 @@ static void inferEinsum(InferContext &ctx) {
     else if (sizes.count(c))
       out.push_back(sizes[c] ? sizes[c] : ctx.freshDim());
     else
-      return ctx.fail(std::string("the output label '") + c + "' occurs in no operand");
+      return ctx.fail("the output label '" + std::string(1, c) + "' occurs in no operand");
   }
   ctx.setTensor(0, el, out);
 }

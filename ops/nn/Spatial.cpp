@@ -329,6 +329,10 @@ static absl::Status evalDeformConv(EvalContext &ctx) {
           OW = win->output[1];
   if (offset.size() != x.dim(0) * og * KH * KW * 2 * OH * OW)
     return invalid(ctx, "the offset does not fit");
+  if (ctx.has(3) && ctx.in(3).size() != w.dim(0))
+    return invalid(ctx, "the bias does not match the output channels");
+  if (ctx.has(4) && ctx.in(4).size() != x.dim(0) * og * KH * KW * OH * OW)
+    return invalid(ctx, "the mask does not fit");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), {x.dim(0), w.dim(0), OH, OW}));
   if (!dispatchFloat(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;

@@ -7,6 +7,17 @@ ElementType elementOr(InferContext &ctx, unsigned operand) {
   return ctx.type(operand).isTensor() ? ctx.element(operand) : ElementType::Undefined;
 }
 
+Dim broadcastDim(InferContext &ctx, Dim a, Dim b) {
+  if (a && b) {
+    if (a != b && a.isConstant() && b.isConstant() && a.constant() != 1 && b.constant() != 1)
+      ctx.fail("cannot broadcast " + std::to_string(a.constant()) + " against " + std::to_string(b.constant()));
+    return ctx.dims().broadcast(a, b);
+  }
+  Dim known = a ? a : b;
+  bool decides = known && (known.isConstant() ? known.constant() != 1 : ctx.dims().range(known).lo > 1);
+  return decides ? known : Dim();
+}
+
 std::optional<llvm::SmallVector<Dim, 4>> broadcastShapes(InferContext &ctx, llvm::ArrayRef<unsigned> operands) {
   llvm::SmallVector<Dim, 4> out;
   for (unsigned i : operands) {
@@ -17,20 +28,7 @@ std::optional<llvm::SmallVector<Dim, 4>> broadcastShapes(InferContext &ctx, llvm
       out.insert(out.begin(), s.size() - out.size(), ctx.constantDim(1));
     for (size_t k = 0; k < s.size(); ++k) {
       Dim &o = out[out.size() - s.size() + k];
-      Dim d = s[k];
-      if (o && d && o != d) {
-        auto a = o.maybeConstant(), b = d.maybeConstant();
-        if (a && b && *a != 1 && *b != 1)
-          ctx.fail("cannot broadcast " + std::to_string(*a) + " against " + std::to_string(*b));
-      }
-      if (!o || !d) {
-        // An unknown side decides, unless the other is known to be other than 1.
-        Dim known = o ? o : d;
-        bool decides = known && (known.isConstant() ? known.constant() != 1 : ctx.dims().range(known).lo > 1);
-        o = decides ? known : Dim();
-      } else {
-        o = ctx.dims().broadcast(o, d);
-      }
+      o = broadcastDim(ctx, o, s[k]);
     }
   }
   return out;

@@ -20,6 +20,9 @@ template <ElementType E> void sameShape(InferContext &ctx) {
   ctx.setType(0, std::move(t));
 }
 
+/// One dimension of multidirectional broadcasting. An unknown side leaves the result unknown, unless the other is known
+/// to be other than 1.
+Dim broadcastDim(InferContext &ctx, Dim a, Dim b);
 /// Shape of multidirectional broadcasting of the given operands; nullopt when one is unranked.
 std::optional<llvm::SmallVector<Dim, 4>> broadcastShapes(InferContext &ctx, llvm::ArrayRef<unsigned> operands);
 /// Broadcasts all operands; element type of operand 0 (or bool).

@@ -476,11 +476,13 @@ Example Builder::finish() {
       continue;
     if (k.datum.kind == Datum::None)
       continue;
-    if (!k.datum.isTensor() && !inference.typeOf(k.value).isKnown())
+    const Type inferred = inference.typeOf(k.value);
+    bool container = !k.datum.isTensor() || inferred.kind == Type::Optional;
+    if (container && !inferred.isKnown())
       continue;
     output(k);
-    if (!k.datum.isTensor())
-      graph().outputs().back().type = std::make_unique<Type>(inference.typeOf(k.value));
+    if (container)
+      graph().outputs().back().type = std::make_unique<Type>(inferred);
   }
   for (unsigned i = graph().inputs().size(); i-- > 0;)
     if (Value *v = graph().inputs()[i].get(); !v->hasUses() && random.chance(90)) {

@@ -5,9 +5,18 @@
 #include "onnxopt/exec/Inputs.h"
 #include "onnxopt/ir/Import.h"
 
+#include "llvm/Support/xxhash.h"
+
 #include <filesystem>
 
 namespace onnxopt::differential {
+
+/// The finalizer of SplitMix64: each bit of the result depends on each bit of `x`.
+static uint64_t scramble(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+  return x ^ (x >> 31);
+}
 
 absl::Status Seeds::add(const std::string &directory) {
   namespace fs = std::filesystem;
@@ -29,18 +38,33 @@ absl::Status Seeds::add(const std::string &directory) {
     int64_t version = opsetVersion((*m)->graph(), "");
     if (version < 7)
       continue;
-    byOpset_[version].push_back(entries_.size());
-    entries_.push_back({path, version});
+    entries_.push_back({path, version, llvm::xxh3_64bits(llvm::StringRef(path).drop_front(directory.size()))});
   }
   return absl::OkStatus();
 }
 
-int64_t Seeds::opset(Random &random) const { return entries_[random.below(entries_.size())].opset; }
+const Seeds::Entry *Seeds::draw(Random &random, llvm::function_ref<bool(const Entry &)> which) const {
+  uint64_t ticket = random.below(UINT64_MAX), highest = 0;
+  const Entry *best = nullptr;
+  for (const Entry &e : entries_)
+    if (which(e))
+      if (uint64_t score = scramble(ticket ^ e.id); !best || score > highest) {
+        highest = score;
+        best = &e;
+      }
+  return best;
+}
+
+int64_t Seeds::opset(Random &random) const {
+  return draw(random, [](const Entry &) { return true; })->opset;
+}
 
 absl::StatusOr<Example> Seeds::pick(Context &context, Random &random, int64_t opset) const {
-  const std::string *path = &entries_[random.below(entries_.size())].path;
-  if (auto it = byOpset_.find(opset); it != byOpset_.end() && random.chance(70))
-    path = &entries_[it->second[random.below(it->second.size())]].path;
+  bool same = random.chance(70);
+  const Entry *entry = draw(random, [&](const Entry &e) { return !same || e.opset == opset; });
+  if (!entry)
+    entry = draw(random, [](const Entry &) { return true; });
+  const std::string *path = &entry->path;
   auto m = readModel(context, *path);
   if (!m.ok())
     return m.status();
@@ -53,9 +77,9 @@ absl::StatusOr<Example> Seeds::pick(Context &context, Random &random, int64_t op
             exec::readPb(context, data + std::to_string(i++) + ".pb", v->declaredType() ? *v->declaredType() : Type());
         d.ok())
       e.inputs[v->name().str()] = *d;
-  exec::InputOptions draw;
-  draw.seed = random.below(1000);
-  if (absl::Status s = exec::drawInputs(*e.model, draw, e.inputs); !s.ok())
+  exec::InputOptions options;
+  options.seed = random.below(1000);
+  if (absl::Status s = exec::drawInputs(*e.model, options, e.inputs); !s.ok())
     return s;
   return e;
 }

@@ -20,9 +20,11 @@ private:
   struct Entry {
     std::string path;
     int64_t opset;
+    uint64_t id; ///< hash of the path below its directory
   };
+  /// One of the entries that `which` takes. Another entry more changes only the draws that it wins.
+  const Entry *draw(Random &random, llvm::function_ref<bool(const Entry &)> which) const;
   std::vector<Entry> entries_;
-  std::map<int64_t, std::vector<unsigned>> byOpset_;
 };
 
 } // namespace onnxopt::differential

@@ -130,6 +130,12 @@ const Datum *datumOf(const Builder &b, const Value *v) {
   return nullptr;
 }
 
+/// Whether `v` has an optional type, which its datum does not tell.
+bool isOptional(const Value *v) {
+  const Node *n = v->producer();
+  return n && (n->is("Optional") || (n->is("Identity") && isOptional(n->operand(0))));
+}
+
 Node *intoBranch(Builder &b, Node *n, llvm::ArrayRef<const Datum *> data) {
   bool taken = b.random.chance(50);
   Value *condition = b.leaf(Tensor::scalar(ElementType::Bool, uint8_t(taken)), b.random.chance(50)).value;
@@ -260,7 +266,7 @@ bool wrap(Builder &b) {
     bool tensors = !n.is("Constant");
     for (const auto &v : n.results()) {
       const Datum *d = datumOf(b, v.get());
-      tensors &= d && d->isTensor();
+      tensors &= d && d->isTensor() && !isOptional(v.get());
     }
     const OpFacts *f = factsOf(n);
     if (tensors && f && f->deterministic)
