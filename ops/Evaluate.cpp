@@ -48,6 +48,18 @@ private:
   uint64_t limit_, steps_ = 0;
 };
 
+/// What a datum that is no tensor is called, and how its type begins in schemas.
+std::pair<std::string, llvm::StringRef> kindOf(const Datum &d) {
+  switch (d.kind) {
+  case Datum::SequenceKind:
+    return {"a sequence", "seq("};
+  case Datum::MapKind:
+    return {"a map", "map("};
+  default:
+    return {"empty", "optional("};
+  }
+}
+
 /// Number, presence and element types of the operands against the schema: a kernel may rely on them.
 absl::Status checkOperands(const EvalContext &ctx) {
   schema::Schema s = ctx.schema();
@@ -68,10 +80,15 @@ absl::Status checkOperands(const EvalContext &ctx) {
         return fault(i, "is missing");
       continue;
     }
-    if (!ctx.datum(i).isTensor())
+    if (!ctx.datum(i).isTensor()) {
+      auto [what, spelled] = kindOf(ctx.datum(i));
+      if (!s.allowedTypes(*f).contains(spelled))
+        return fault(i, "is " + what + ", which the operator does not take");
       continue;
+    }
     ElementType e = ctx.in(i).type();
-    if (!s.allowedTypes(*f).contains("tensor(" + nameOf(e).str() + ")"))
+    std::string type = "tensor(" + nameOf(e).str() + ")";
+    if (!s.allows(*f, type) && !s.allows(*f, "optional(" + type + ")"))
       return fault(i, "is a tensor of " + nameOf(e).str() + ", which the operator does not take");
     if (llvm::StringRef(f->type).contains('(') || (f->kind() == schema::FormalOption::Variadic && !f->homogeneous))
       continue;
@@ -98,6 +115,8 @@ absl::Status evaluateNode(const OpFacts &facts, EvalContext &ctx) {
   // Signatures are checked before kernels look at operands.
   if (absl::Status s = checkOperands(ctx); !s.ok())
     return s;
+  if (std::string fault = faultOfSizes(ctx.node()); !fault.empty())
+    return absl::InvalidArgumentError(pathOf(ctx.node()) + ": " + fault);
   for (unsigned i : facts.single)
     if (ctx.has(i) && ctx.datum(i).isTensor() && ctx.in(i).size() != 1)
       return absl::InvalidArgumentError(pathOf(ctx.node()) + ": operand " + std::to_string(i) + " has " +

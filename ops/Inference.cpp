@@ -318,7 +318,10 @@ void Inference::Engine::runNode(Node &n) {
         if (n.operand(i) && ctx.isRanked(i) && ctx.rank(i) != rank)
           ctx.fail("operand " + std::to_string(i) + " has rank " + std::to_string(ctx.rank(i)) + ", " +
                    std::to_string(rank) + " is needed");
-      facts_->infer(ctx);
+      if (std::string fault = faultOfSizes(n); !fault.empty())
+        ctx.fail(fault);
+      else
+        facts_->infer(ctx);
       silent = wasSilent;
       if (loops && owner_.diagnostics_.size() > before) {
         auto begin = owner_.diagnostics_.begin() + before;

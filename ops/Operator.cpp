@@ -264,6 +264,26 @@ static bool deterministicAt(const Node &node, unsigned depth) {
   return allNodes(node, depth, deterministicAt);
 }
 
+std::string faultOfSizes(const Node &node) {
+  static constexpr llvm::StringRef sizes[] = {"block_size",          "blocksize",    "dilations",      "group",
+                                              "hidden_size",         "kernel_shape", "kv_num_heads",   "num_groups",
+                                              "num_heads",           "offset_group", "output_height",  "output_padding",
+                                              "output_shape",        "output_width", "paddings",       "pads",
+                                              "pooled_shape",        "q_num_heads",  "sampling_ratio", "strides",
+                                              "rotary_embedding_dim"};
+  for (const Attribute &a : node.attributes()) {
+    llvm::ArrayRef<int64_t> values;
+    if (const auto *i = std::get_if<int64_t>(&a.value))
+      values = *i;
+    else if (const auto *list = std::get_if<std::vector<int64_t>>(&a.value))
+      values = *list;
+    for (int64_t v : values)
+      if (v != int32_t(v) && llvm::is_contained(sizes, a.name))
+        return "attribute '" + a.name.str() + "' is out of range with " + std::to_string(v);
+  }
+  return "";
+}
+
 bool isPure(const Node &node) { return pureAt(node, 0); }
 bool isDeterministic(const Node &node) { return deterministicAt(node, 0); }
 

@@ -214,6 +214,10 @@ const OpFacts *factsOf(const Node &node);
 bool isPure(const Node &node);
 bool isDeterministic(const Node &node);
 
+/// What is wrong with the sizes in the node's attributes, '' where each is less than 2^31 in magnitude, so that rules
+/// and kernels can calculate with them.
+std::string faultOfSizes(const Node &node);
+
 /// The constant a value holds: of a Constant node in any of its forms or an initializer that is no mere default.
 std::shared_ptr<const TensorData> constantOf(const Value *v);
 

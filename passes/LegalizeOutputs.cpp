@@ -1,8 +1,37 @@
 // legalize-outputs: inserts the Identity that ONNX needs where an output has no node of its own.
+#include "onnxopt/ops/Operator.h"
 #include "onnxopt/passes/Pass.h"
+
+#include "llvm/ADT/StringExtras.h"
 
 namespace onnxopt {
 namespace {
+
+/// Whether Identity takes every type that the node gives as result `index`: before opset 14 no sequence, before 16 no
+/// optional.
+bool identityTakes(const Node &n, unsigned index) {
+  schema::Schema made = schema::lookup(n.domain(), n.opType(), opsetVersion(n));
+  const schema::Formal *f = made ? made.output(index) : nullptr;
+  schema::Schema identity = schema::lookup("", "Identity", opsetVersion(*n.graph(), ""));
+  return !f || !identity || llvm::all_of(llvm::split(made.allowedTypes(*f), ' '), [&](llvm::StringRef type) {
+    return identity.allows(*identity.input(0), type);
+  });
+}
+
+/// `v` once more, computed at the end of `g`: by an Identity, or, where that may not take its type, by its node again.
+Value *copyOf(Rewriter &rewriter, Graph &g, Value *v) {
+  Node *made = v->producer();
+  if (!made || !made->regions().empty() || !isPure(*made) || !isDeterministic(*made) ||
+      identityTakes(*made, v->index()))
+    return rewriter.create(g, nullptr, "Identity", "", {v}, 1, {})->result();
+  Node *again =
+      rewriter.create(g, nullptr, made->opType(), made->domain(), made->operands(), made->numResults(), {made});
+  again->setCallee(made->callee());
+  llvm::DenseMap<Value *, Value *> none;
+  for (const Attribute &a : made->attributes())
+    rewriter.setAttribute(again, cloneAttribute(a, g, again, none, "", nullptr, false));
+  return again->result(v->index());
+}
 
 /// A main graph's or function's output must be produced under its own name. Values that are inputs, or outputs
 /// already, get an Identity; so do values of an outer graph that a body returns.
@@ -27,12 +56,12 @@ public:
           seen.push_back(v);
           continue;
         }
-        Node *n = rewriter.create(g, nullptr, "Identity", "", {v}, 1, {});
-        n->result()->setName(g.outputs()[i].name);
+        Value *copy = copyOf(rewriter, g, v);
+        copy->setName(g.outputs()[i].name);
         if (v->declaredType() && !g.outputs()[i].type)
-          n->result()->setDeclaredType(*v->declaredType());
-        rewriter.setOperand(ret, i, n->result());
-        seen.push_back(n->result());
+          copy->setDeclaredType(*v->declaredType());
+        rewriter.setOperand(ret, i, copy);
+        seen.push_back(copy);
       }
     });
     return rewriter.changes() > 0;

@@ -411,11 +411,7 @@ void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference)
     std::string type = schemaName(inference.typeOf(v));
     if (type.empty())
       return;
-    llvm::StringRef allowed = s.allowedTypes(*f);
-    bool ok = llvm::is_contained(llvm::split(allowed, ' '), llvm::StringRef(type));
-    if (!ok && llvm::StringRef(allowed).contains("optional(")) // an optional may be spelled by its element
-      ok = llvm::is_contained(llvm::split(allowed, ' '), llvm::StringRef("optional(" + type + ")"));
-    if (!ok) {
+    if (!s.allows(*f, type) && !s.allows(*f, "optional(" + type + ")")) { // an optional may be spelled by its element
       error("ONNX-TYPE-004", pathOf(n),
             std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type + ", which '" +
                 n.opType().str() + "' does not " + (what[0] == 'o' ? "take" : "give"));

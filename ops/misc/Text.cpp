@@ -146,8 +146,8 @@ static void inferStringNormalizer(InferContext &ctx) {
   if (!ctx.isRanked(0))
     return ctx.setUnranked(0, ElementType::String);
   llvm::SmallVector<Dim, 2> out(ctx.shape(0).begin(), ctx.shape(0).end());
-  if (!out.empty() && !ctx.getStrings("stopwords").empty())
-    out.back() = ctx.freshDim();
+  if (!out.empty()) // where no word is left, there is an empty one
+    out.back() = ctx.getStrings("stopwords").empty() ? ctx.dims().max(out.back(), ctx.constantDim(1)) : ctx.freshDim();
   ctx.setTensor(0, ElementType::String, out);
 }
 ONNXOPT_DEFINE_OP(StringNormalizer) { op.since(10, native(inferStringNormalizer, evalStringNormalizer)); }

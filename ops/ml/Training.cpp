@@ -22,8 +22,8 @@ template <typename F> absl::Status update(EvalContext &ctx, unsigned states, F s
     for (unsigned s = 0; s <= states; ++s) {
       ONNXOPT_ASSIGN(t, ctx.allocate(x.type(), x.dims()));
       out.push_back(t);
-      if (ctx.in(2 + (s + 1) * n + i).size() != x.size())
-        return invalid(ctx, "tensors of one parameter differ in size");
+      if (ctx.in(2 + (s + 1) * n + i).dims() != x.dims())
+        return invalid(ctx, "tensors of one parameter differ in shape");
     }
     if (!dispatchFloat(x.type(), [&](auto tag) {
           using T = typename decltype(tag)::type;

@@ -425,7 +425,7 @@ static absl::Status evalRotary(EvalContext &ctx) {
         for (int64_t b = 0; b < B; ++b)
           for (int64_t s = 0; s < S; ++s) {
             int64_t row = positions ? ctx.in(3).intAt(b * S + s) : b * S + s;
-            if (row < 0 || (row + 1) * half > cosCache.size()) {
+            if (row < 0 || row >= cosCache.size() / std::max<int64_t>(half, 1)) {
               status = invalid(ctx, "position out of range");
               return;
             }

@@ -229,6 +229,11 @@ ONNXOPT_DEFINE_OP(QLinearConv) {
 
 // ConvTranspose
 
+/// output_shape is absent, of the spatial dimensions, or, as some exporters write it, of all.
+static bool isOutputShape(llvm::ArrayRef<int64_t> sizes, size_t spatial) {
+  return sizes.empty() || sizes.size() == spatial || sizes.size() == spatial + 2;
+}
+
 static absl::Status evalConvTranspose(EvalContext &ctx) {
   const Tensor &x = ctx.in(0), &w = ctx.in(1);
   int64_t groups = ctx.getInt("group", 1);
@@ -252,12 +257,14 @@ static absl::Status evalConvTranspose(EvalContext &ctx) {
   auto positive = [](int64_t v) { return v > 0; };
   if (!llvm::all_of(strides, positive) || !llvm::all_of(dilations, positive))
     return invalid(ctx, "strides and dilations must be positive");
+  if (!isOutputShape(wanted, n))
+    return invalid(ctx, "output_shape does not match the number of spatial dimensions");
   std::string autoPad = ctx.getString("auto_pad", "NOTSET");
   Dims out{x.dim(0), w.dim(1) * groups}, begin(n);
   for (size_t i = 0; i < n; ++i) {
     int64_t full = strides[i] * (x.dim(i + 2) - 1) + extra[i] + (w.dim(i + 2) - 1) * dilations[i] + 1;
     int64_t size;
-    if (wanted.size() == n || wanted.size() == n + 2 || autoPad.rfind("SAME", 0) == 0) {
+    if (!wanted.empty() || autoPad.rfind("SAME", 0) == 0) {
       size = !wanted.empty() ? wanted[wanted.size() - n + i] : x.dim(i + 2) * strides[i];
       int64_t total = std::max<int64_t>(0, full - size);
       begin[i] = autoPad == "SAME_UPPER" ? total / 2 : total - total / 2;
@@ -345,6 +352,8 @@ static void inferConvTranspose(InferContext &ctx) {
   for (const std::vector<int64_t> *list : {&strides, &dilations})
     if (llvm::any_of(*list, [](int64_t v) { return v <= 0; }))
       return ctx.fail("strides and dilations must be positive");
+  if (!isOutputShape(wanted, n))
+    return ctx.fail("output_shape does not match the number of spatial dimensions");
   if (!nn::checkKernelShape(ctx, ctx.shape(1).drop_front(2)))
     return;
   std::string autoPad = ctx.getString("auto_pad", "NOTSET");
@@ -354,7 +363,7 @@ static void inferConvTranspose(InferContext &ctx) {
     if (kernel.size() == n)
       k = d.constant(kernel[i]);
     Dim size;
-    if (wanted.size() >= n)
+    if (!wanted.empty())
       size = d.constant(wanted[wanted.size() - n + i]);
     else if (autoPad.rfind("SAME", 0) == 0)
       size = d.mul(in, d.constant(strides[i]));

@@ -72,7 +72,7 @@ static void inferRoi(InferContext &ctx, Dim h, Dim w) {
 }
 static absl::Status evalRoiAlign(EvalContext &ctx) {
   const Tensor &x = ctx.in(0), &rois = ctx.in(1), &batch = ctx.in(2);
-  if (x.rank() != 4 || rois.rank() != 2 || rois.dim(1) != 4 || batch.size() != rois.dim(0))
+  if (x.rank() != 4 || rois.rank() != 2 || rois.dim(1) != 4 || batch.size() != rois.dim(0) || !x.dim(2) || !x.dim(3))
     return invalid(ctx, "operands do not fit");
   int64_t oh = ctx.getInt("output_height", 1), ow = ctx.getInt("output_width", 1),
           ratio = ctx.getInt("sampling_ratio", 0);
@@ -94,7 +94,13 @@ static absl::Status evalRoiAlign(EvalContext &ctx) {
       h = std::max(h, 1.0);
     }
     double bh = h / double(oh), bw = w / double(ow);
-    int64_t gh = ratio > 0 ? ratio : int64_t(std::ceil(bh)), gw = ratio > 0 ? ratio : int64_t(std::ceil(bw));
+    int64_t gh = ratio > 0 ? ratio : saturateTo<int32_t>(std::ceil(bh)),
+            gw = ratio > 0 ? ratio : saturateTo<int32_t>(std::ceil(bw)), samples = 0;
+    if (__builtin_mul_overflow(std::max<int64_t>(gh, 0), std::max<int64_t>(gw, 0), &samples) ||
+        __builtin_mul_overflow(samples, C * oh * ow, &samples))
+      return invalid(ctx, "too many samples");
+    if (absl::Status s = ctx.step(uint64_t(samples) / 1024); !s.ok())
+      return s;
     for (int64_t c = 0; c < C; ++c) {
       const double *p = xd.data<double>() + (b * C + c) * H * W;
       for (int64_t i = 0; i < oh; ++i)
@@ -104,7 +110,7 @@ static absl::Status evalRoiAlign(EvalContext &ctx) {
             for (int64_t v = 0; v < gw; ++v) {
               double sy = y1 + double(i) * bh + (double(u) + 0.5) * bh / double(gh),
                      sx = x1 + double(j) * bw + (double(v) + 0.5) * bw / double(gw);
-              if (sy < -1 || sy > double(H) || sx < -1 || sx > double(W)) {
+              if (!(sy >= -1 && sy <= double(H) && sx >= -1 && sx <= double(W))) {
                 top = std::max(top, 0.0);
                 continue;
               }

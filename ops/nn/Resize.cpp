@@ -338,8 +338,10 @@ static absl::Status evalResize(EvalContext &ctx) {
   std::optional<llvm::SmallVector<int64_t, 8>> sizes;
   if (ctx.has(3) && ctx.in(3).size())
     sizes = ctx.in(3).ints();
-  else if (ctx.has(scalesAt) && ctx.in(scalesAt).size())
+  if (ctx.has(scalesAt) && ctx.in(scalesAt).size())
     scales = numbers(ctx.in(scalesAt));
+  if (scales && sizes)
+    return invalid(ctx, "needs either scales or sizes, not both");
   auto plan = resolve(ctx, x.dims(), scales, sizes);
   if (!plan)
     return invalid(ctx, "scales or sizes do not fit");
@@ -350,7 +352,7 @@ static absl::Status evalResize(EvalContext &ctx) {
     if (axes.empty())
       for (size_t i = 0; i < x.rank(); ++i)
         axes.push_back(i);
-    if (roi.size() != 2 * axes.size())
+    if (roi.size() != 2 * axes.size() || llvm::any_of(roi, [](double r) { return !(std::fabs(r) < INT32_MAX); }))
       return invalid(ctx, "roi does not fit");
     plan->roi.assign(2 * x.rank(), 0);
     for (size_t i = 0; i < x.rank(); ++i)

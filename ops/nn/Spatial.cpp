@@ -162,13 +162,10 @@ static absl::Status evalAffineGrid(EvalContext &ctx) {
   if (n < 2 || n > 3 || theta.rank() != 3 || theta.dim(0) != size[0] || theta.dim(1) != n || theta.dim(2) != n + 1)
     return invalid(ctx, "theta and size do not fit");
   Dims dims{size[0]};
-  int64_t points = 1;
-  for (int64_t i = 0; i < n; ++i) {
-    dims.push_back(size[i + 2]);
-    points *= size[i + 2];
-  }
+  dims.append(size.begin() + 2, size.end());
   dims.push_back(n);
   ONNXOPT_ASSIGN(y, ctx.allocate(theta.type(), dims));
+  const int64_t points = size[0] ? y.size() / (size[0] * n) : 0;
   if (!dispatchFloat(theta.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
         for (int64_t b = 0; b < size[0]; ++b)
@@ -337,6 +334,8 @@ static absl::Status evalDeformConv(EvalContext &ctx) {
   if (!dispatchFloat(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
         auto sample = [&](int64_t b, int64_t c, double py, double px) -> double {
+          if (std::isnan(py) || std::isnan(px))
+            return py + px;
           if (py <= -1 || py >= double(H) || px <= -1 || px >= double(W))
             return 0;
           int64_t y0 = int64_t(std::floor(py)), x0 = int64_t(std::floor(px));

@@ -278,9 +278,8 @@ public:
     if (s.block_ < 0)
       return std::nullopt;
     if (!s.block_)
-      s.block_ = s.blocks_ ? (split.axis + s.blocks_ - 1) / s.blocks_ : 1;
-    return s.blocks_ && s.block_ && (split.axis + s.block_ - 1) / s.block_ == s.blocks_ ? std::optional(s)
-                                                                                        : std::nullopt;
+      s.block_ = s.blocks_ ? ceilDiv(split.axis, s.blocks_) : 1;
+    return s.blocks_ && s.block_ && ceilDiv(split.axis, s.block_) == s.blocks_ ? std::optional(s) : std::nullopt;
   }
   int64_t operator()(int64_t i) const {
     if (single_)

@@ -2,6 +2,7 @@
 #include "onnxopt/ops/schema/Schema.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringExtras.h"
 
 #include <algorithm>
 
@@ -36,6 +37,10 @@ llvm::StringRef Schema::allowedTypes(const Formal &formal) const {
     if (type == constraint.name)
       return table_->typeSets[constraint.set];
   return type;
+}
+
+bool Schema::allows(const Formal &formal, llvm::StringRef type) const {
+  return llvm::is_contained(llvm::split(allowedTypes(formal), ' '), type);
 }
 
 Schema lookup(llvm::StringRef domain, llvm::StringRef name, int64_t version) {

@@ -20,10 +20,8 @@ struct Formal {
   int option;
   bool homogeneous;
   FormalOption kind() const { return static_cast<FormalOption>(option); }
-  /// Whether each operand of it must be there: it is neither optional nor a list of unlike things (as of Loop).
-  bool mustBeGiven() const {
-    return kind() == FormalOption::Single || (kind() == FormalOption::Variadic && homogeneous);
-  }
+  /// Whether each operand of it must be there.
+  bool mustBeGiven() const { return kind() != FormalOption::Optional; }
 };
 
 /// `type` is an AttributeProto.AttributeType. `defaultValue` is encoded as tools/gen-schemas.py says, "" where absent.
@@ -92,6 +90,8 @@ public:
   const AttributeSpec *attribute(llvm::StringRef name) const;
   /// Type names that `formal` admits, separated by blanks.
   llvm::StringRef allowedTypes(const Formal &formal) const;
+  /// Whether `formal` admits `type`, "tensor(float)".
+  bool allows(const Formal &formal, llvm::StringRef type) const;
   const Record *record() const { return record_; }
 
 private:

@@ -135,20 +135,18 @@ static absl::Status evalSplitToSequence(EvalContext &ctx) {
     sizes.assign(s.axis, 1);
     squeeze = !ctx.getInt("keepdims", 1);
   } else if (ctx.in(1).rank() == 0) {
-    int64_t chunk = ctx.in(1).intAt(0);
+    int64_t chunk = std::min(ctx.in(1).intAt(0), s.axis + 1);
     if (chunk <= 0)
       return invalid(ctx, "the size of parts must be positive");
     for (int64_t at = 0; at < s.axis; at += chunk)
       sizes.push_back(std::min(chunk, s.axis - at));
   } else {
     sizes = ctx.in(1).ints();
-    if (std::accumulate(sizes.begin(), sizes.end(), int64_t(0)) != s.axis)
-      return invalid(ctx, "sizes do not add up to the axis");
   }
   std::vector<Datum> items;
   int64_t at = 0;
   for (int64_t size : sizes) {
-    if (size < 0 || at + size > s.axis)
+    if (size < 0 || size > s.axis - at)
       return invalid(ctx, "sizes exceed the axis");
     Dims dims(x.dims().begin(), x.dims().end());
     dims[axis] = size;
@@ -163,6 +161,8 @@ static absl::Status evalSplitToSequence(EvalContext &ctx) {
     }
     items.push_back(std::move(y));
   }
+  if (at != s.axis)
+    return invalid(ctx, "sizes do not add up to the axis");
   ctx.set(0, Datum::sequence(std::move(items)));
   return absl::OkStatus();
 }

@@ -154,6 +154,8 @@ static absl::Status evalGatherND(EvalContext &ctx) {
   int64_t depth = indices.dim(indices.rank() - 1);
   if (batch + depth > int64_t(x.rank()))
     return invalid(ctx, "indices are longer than the rank");
+  if (x.dims().take_front(batch) != indices.dims().take_front(batch))
+    return invalid(ctx, "batch dimensions differ");
   Dims dims(indices.dims().begin(), indices.dims().end() - 1);
   dims.append(x.dims().begin() + batch + depth, x.dims().end());
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), dims));
@@ -190,6 +192,8 @@ static void inferGatherND(InferContext &ctx) {
   if (batch < 0 || batch >= int64_t(ctx.rank(1)) || batch + depth > int64_t(ctx.rank(0)))
     return ctx.fail("indices are longer than the rank");
   llvm::SmallVector<Dim, 4> out(ctx.shape(1).begin(), ctx.shape(1).end() - 1);
+  for (int64_t i = 0; i < batch; ++i)
+    out[i] = ctx.requireEqual(out[i], ctx.shape(0)[i], "batch dimensions differ");
   out.append(ctx.shape(0).begin() + batch + depth, ctx.shape(0).end());
   ctx.setTensor(0, e, out);
 }

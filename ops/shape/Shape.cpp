@@ -149,10 +149,12 @@ static absl::Status evalReshape(EvalContext &ctx) {
     }
   }
   if (wild >= 0) {
-    if (known == 0 ? x.size() != 0 : x.size() % known != 0)
+    if (known == 0)
+      return invalid(ctx, "-1 in the shape beside a size of 0 can be any size");
+    if (x.size() % known != 0)
       return invalid(ctx, "the shape does not divide the number of elements");
-    target[wild] = known == 0 ? 0 : x.size() / known;
-    known = known == 0 ? 0 : x.size();
+    target[wild] = x.size() / known;
+    known = x.size();
   }
   if (known != x.size())
     return invalid(ctx, absl::StrCat("cannot reshape ", x.size(), " elements to ", known));
@@ -229,7 +231,7 @@ static void inferReshape(InferContext &ctx) {
           ctx.fail("cannot reshape " + std::to_string(total.constant()) +
                    " elements: " + std::to_string(known.constant()) + " does not divide them");
         else if (known.isConstant(0))
-          out[wild] = dims.constant(0);
+          ctx.fail("-1 in the shape beside a size of 0 can be any size");
         else
           out[wild] = dims.floorDiv(total, known);
       }
@@ -588,10 +590,10 @@ static absl::Status evalSplit(EvalContext &ctx) {
   }
   AxisSplit s(x.dims(), axis);
   int64_t at = 0;
-  if (sizes.size() < ctx.numResults())
-    return invalid(ctx, "fewer sizes than results");
+  if (sizes.size() != ctx.numResults())
+    return invalid(ctx, "needs as many sizes as results");
   for (unsigned k = 0; k < ctx.numResults(); ++k) {
-    if (sizes[k] < 0 || at + sizes[k] > s.axis)
+    if (sizes[k] < 0 || sizes[k] > s.axis - at)
       return invalid(ctx, "sizes exceed the axis");
     Dims dims(x.dims().begin(), x.dims().end());
     dims[axis] = sizes[k];
@@ -1265,7 +1267,8 @@ static absl::Status evalPad(EvalContext &ctx) {
     int64_t a = normalizeAxis(axes[i], rank);
     begin[a] = given[i];
     end[a] = given[i + axes.size()];
-    dims[a] = x.dim(a) + begin[a] + end[a];
+    if (__builtin_add_overflow(x.dim(a), begin[a], &dims[a]) || __builtin_add_overflow(dims[a], end[a], &dims[a]))
+      return invalid(ctx, "the padded size is too large");
     if (dims[a] < 0)
       return invalid(ctx, "negative pads exceed the size");
   }

@@ -27,6 +27,9 @@ template <typename T> T wrappingMul(T a, T b) {
   return wrapping(a, b, [](auto x, auto y) { return x * y; });
 }
 
+/// a / b rounded up, for a >= 0 and b > 0.
+inline int64_t ceilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
 /// `v` as a T, rounded towards zero: the nearest value of T when it lies outside, 0 for NaN.
 template <typename T> T saturateTo(double v) {
   if constexpr (std::is_integral_v<T>) {
