@@ -3,6 +3,7 @@
 #include "onnxopt/ops/support/Rules.h"
 
 #include <cmath>
+#include <complex>
 
 using namespace onnxopt;
 using namespace onnxopt::kernels;
@@ -408,6 +409,9 @@ static absl::Status evalWhere(EvalContext &ctx) {
       break;
     case 64:
       select(TypeTag<uint64_t>());
+      break;
+    case 128:
+      select(TypeTag<std::complex<double>>());
       break;
     default:
       return unsupportedType(ctx, x.type());

@@ -90,7 +90,9 @@ FLOAT_UNARY(Atanh, std::atanh(x))
 ONNXOPT_DEFINE_OP(Atanh) { op.since(9, changing(evalAtanh)); }
 FLOAT_UNARY(Tanh, std::tanh(x))
 ONNXOPT_DEFINE_OP(Tanh) { op.since(1, changing(evalTanh)); }
-FLOAT_UNARY(Erf, std::erf(x))
+static absl::Status evalErf(EvalContext &ctx) {
+  return numericMap(ctx, [](auto x) { return std::erf(x); });
+}
 ONNXOPT_DEFINE_OP(Erf) { op.since(9, changing(evalErf)); }
 FLOAT_UNARY(Ceil, std::ceil(x))
 ONNXOPT_DEFINE_OP(Ceil) { op.since(1, unary(evalCeil, true)); }

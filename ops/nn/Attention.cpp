@@ -163,6 +163,8 @@ static absl::Status evalAttention(EvalContext &ctx) {
     return invalid(ctx, "the mask does not broadcast to the scores");
   if (c.nonpad && c.nonpad->size() != q.dim(0))
     return invalid(ctx, "nonpad_kv_seqlen needs one element for each batch");
+  if (c.nonpad && llvm::any_of(c.nonpad->ints(), [&](int64_t n) { return n < 0 || n > k.dim(2); }))
+    return invalid(ctx, "nonpad_kv_seqlen is out of range");
   // V may have a type of its own, the result has that of Q.
   Tensor values = v.type() == q.type() ? v : q.type() == ElementType::Double ? toDouble(v) : toFloat(v);
   ONNXOPT_ASSIGN(y, ctx.allocate(q.type(), {q.dim(0), q.dim(1), q.dim(2), v.dim(3)}));

@@ -175,7 +175,10 @@ absl::Status layerNorm(EvalContext &ctx, const Tensor &x, int64_t axis, const Te
 }
 
 void inferLayerNorm(InferContext &ctx) {
+  auto stash = static_cast<ElementType>(ctx.getInt("stash_type", 1));
   ctx.setType(0, ctx.type(0));
+  ctx.setUnranked(1, stash);
+  ctx.setUnranked(2, stash);
   if (!ctx.isRanked(0))
     return;
   auto axis = normalizeAxis(ctx, ctx.getInt("axis", -1), ctx.rank(0));
@@ -184,7 +187,6 @@ void inferLayerNorm(InferContext &ctx) {
   llvm::SmallVector<Dim, 4> stat(ctx.shape(0).begin(), ctx.shape(0).end());
   for (size_t i = *axis; i < stat.size(); ++i)
     stat[i] = ctx.constantDim(1);
-  auto stash = static_cast<ElementType>(ctx.getInt("stash_type", 1));
   ctx.setTensor(1, stash, stat);
   ctx.setTensor(2, stash, stat);
 }

@@ -2,6 +2,7 @@
 #include "onnxopt/ops/nn/Window.h"
 
 #include <cmath>
+#include <complex>
 
 using namespace onnxopt;
 using namespace onnxopt::kernels;
@@ -23,13 +24,13 @@ double reflect(double x, double lo, double hi) {
   return lo + (d > span ? 2 * span - d : d);
 }
 
-/// Value at whole coordinates, by the padding mode; 0 outside for zeros.
-template <typename T> struct GridReader {
-  const T *plane;
+/// Finds elements of a plane at whole coordinates, by the padding mode.
+struct GridReader {
   llvm::ArrayRef<int64_t> dims;
   int mode; // 0 zeros, 1 border, 2 reflection
   bool corners;
-  double at(llvm::ArrayRef<int64_t> index) const {
+  /// The element's place in the plane; -1 for the zero outside.
+  int64_t place(llvm::ArrayRef<int64_t> index) const {
     int64_t offset = 0;
     for (size_t a = 0; a < dims.size(); ++a) {
       int64_t i = index[a], n = dims[a];
@@ -40,10 +41,10 @@ template <typename T> struct GridReader {
             int64_t(std::nearbyint(reflect(double(i), corners ? 0 : -0.5, corners ? double(n - 1) : double(n) - 0.5))),
             0, n - 1);
       else if (i < 0 || i >= n)
-        return 0;
+        return -1;
       offset = offset * n + i;
     }
-    return plane[offset];
+    return offset;
   }
 };
 
@@ -79,55 +80,67 @@ static absl::Status evalGridSample(EvalContext &ctx) {
   if (plane == 0 && points != 0)
     return invalid(ctx, "an empty input cannot be sampled");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), out));
-  if (!dispatchFloat(x.type(), [&](auto tag) {
+  const GridReader reader{x.dims().drop_front(2), pad, corners};
+  llvm::SmallVector<double, 3> at(n);
+  llvm::SmallVector<int64_t, 3> base(n), index(n);
+  /// Where point `p` of batch element `b` lies: `at`, and `base` below it.
+  auto locate = [&](int64_t b, int64_t p) {
+    const double *g = grid.data<double>() + (b * points + p) * int64_t(n);
+    for (size_t a = 0; a < n; ++a) {
+      int64_t size = x.dim(a + 2);
+      double v = unnormalize(g[n - 1 - a], size, corners); // x comes first, and is the last axis
+      if (!cubic && pad == 1)
+        v = std::clamp(v, 0.0, double(size - 1));
+      if (!cubic && pad == 2)
+        v = reflect(v, corners ? 0 : -0.5, corners ? double(size - 1) : double(size) - 0.5);
+      at[a] = nearest ? std::nearbyint(v) : v;
+      base[a] = saturateTo<int32_t>(std::floor(at[a]));
+    }
+  };
+  if (nearest) { // elements of any type
+    for (int64_t b = 0; b < x.dim(0); ++b)
+      for (int64_t p = 0; p < points; ++p) {
+        locate(b, p);
+        if (int64_t from = reader.place(base); from >= 0)
+          for (int64_t c = 0; c < x.dim(1); ++c)
+            copyElement(x, (b * x.dim(1) + c) * plane + from, y, (b * x.dim(1) + c) * points + p);
+      }
+    ctx.set(0, std::move(y));
+    return absl::OkStatus();
+  }
+  if (!dispatchNumeric(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
-        llvm::SmallVector<double, 3> at(n);
-        llvm::SmallVector<int64_t, 3> base(n), index(n);
+        const int taps = cubic ? 4 : 2;
+        int64_t total = 1;
+        for (size_t a = 0; a < n; ++a)
+          total *= taps;
         for (int64_t b = 0; b < x.dim(0); ++b)
           for (int64_t p = 0; p < points; ++p) {
-            const double *g = grid.data<double>() + (b * points + p) * int64_t(n);
-            for (size_t a = 0; a < n; ++a) {
-              int64_t size = x.dim(a + 2);
-              double v = unnormalize(g[n - 1 - a], size, corners); // x comes first, and is the last axis
-              if (!cubic && pad == 1)
-                v = std::clamp(v, 0.0, double(size - 1));
-              if (!cubic && pad == 2)
-                v = reflect(v, corners ? 0 : -0.5, corners ? double(size - 1) : double(size) - 0.5);
-              at[a] = nearest ? std::nearbyint(v) : v;
-              base[a] = saturateTo<int32_t>(std::floor(at[a]));
-            }
+            locate(b, p);
             for (int64_t c = 0; c < x.dim(1); ++c) {
-              GridReader<T> r{x.template data<T>() + (b * x.dim(1) + c) * plane, x.dims().drop_front(2), pad, corners};
+              const T *elements = x.template data<T>() + (b * x.dim(1) + c) * plane;
               double v = 0;
-              if (nearest) {
-                v = r.at(base);
-              } else {
-                int taps = cubic ? 4 : 2;
-                int64_t total = 1;
-                for (size_t a = 0; a < n; ++a)
-                  total *= taps;
-                for (int64_t k = 0; k < total; ++k) {
-                  double w = 1;
-                  int64_t rest = k;
-                  for (size_t a = 0; a < n; ++a) {
-                    int64_t tap = rest % taps;
-                    rest /= taps;
-                    double frac = at[a] - double(base[a]);
-                    if (cubic) {
-                      double cw[4];
-                      cubicWeights(frac, cw);
-                      w *= cw[tap];
-                      index[a] = base[a] + tap - 1;
-                    } else {
-                      w *= tap ? frac : 1 - frac;
-                      index[a] = base[a] + tap;
-                    }
+              for (int64_t k = 0; k < total; ++k) {
+                double w = 1;
+                int64_t rest = k;
+                for (size_t a = 0; a < n; ++a) {
+                  int64_t tap = rest % taps;
+                  rest /= taps;
+                  double frac = at[a] - double(base[a]);
+                  if (cubic) {
+                    double cw[4];
+                    cubicWeights(frac, cw);
+                    w *= cw[tap];
+                    index[a] = base[a] + tap - 1;
+                  } else {
+                    w *= tap ? frac : 1 - frac;
+                    index[a] = base[a] + tap;
                   }
-                  if (w != 0)
-                    v += w * r.at(index);
                 }
+                if (int64_t from = reader.place(index); w != 0 && from >= 0)
+                  v += w * double(elements[from]);
               }
-              y.template mutableData<T>()[(b * x.dim(1) + c) * points + p] = T(v);
+              y.template mutableData<T>()[(b * x.dim(1) + c) * points + p] = saturateTo<T>(v);
             }
           }
       }))
@@ -246,35 +259,41 @@ static absl::Status evalCol2Im(EvalContext &ctx) {
     taps *= block[i];
     plane *= image[i];
     counts.push_back((image[i] + pads[i] + pads[i + n] - dilations[i] * (block[i] - 1) - 1) / strides[i] + 1);
-    windows *= counts.back();
+    if (counts.back() <= 0 || __builtin_mul_overflow(windows, counts.back(), &windows))
+      return invalid(ctx, "the blocks do not fit into the image");
   }
-  if (x.dim(1) % taps || x.dim(2) != windows || llvm::any_of(counts, [](int64_t c) { return c <= 0; }))
+  if (x.dim(1) % taps || x.dim(2) != windows)
     return invalid(ctx, "operands do not fit");
   int64_t channels = x.dim(1) / taps;
   Dims dims{x.dim(0), channels};
   dims.append(image.begin(), image.end());
   ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), dims));
-  if (!dispatchNumeric(x.type(), [&](auto tag) {
-        using T = typename decltype(tag)::type;
-        for (int64_t b = 0; b < x.dim(0) * channels; ++b)
-          for (int64_t t = 0; t < taps; ++t)
-            for (int64_t w = 0; w < windows; ++w) {
-              int64_t rt = t, rw = w, at = 0, scale = 1;
-              bool inside = true;
-              for (size_t a = n; a-- > 0;) {
-                int64_t k = rt % block[a], o = rw % counts[a];
-                rt /= block[a];
-                rw /= counts[a];
-                int64_t i = o * strides[a] - pads[a] + k * dilations[a];
-                inside &= i >= 0 && i < image[a];
-                at += i * scale;
-                scale *= image[a];
-              }
-              if (inside)
-                y.template mutableData<T>()[b * plane + at] += x.template data<T>()[(b * taps + t) * windows + w];
-            }
-      }))
-    return unsupportedType(ctx, x.type());
+  auto add = [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (int64_t b = 0; b < x.dim(0) * channels; ++b)
+      for (int64_t t = 0; t < taps; ++t)
+        for (int64_t w = 0; w < windows; ++w) {
+          int64_t rt = t, rw = w, at = 0, scale = 1;
+          bool inside = true;
+          for (size_t a = n; a-- > 0;) {
+            int64_t k = rt % block[a], o = rw % counts[a];
+            rt /= block[a];
+            rw /= counts[a];
+            int64_t i = o * strides[a] - pads[a] + k * dilations[a];
+            inside &= i >= 0 && i < image[a];
+            at += i * scale;
+            scale *= image[a];
+          }
+          if (inside)
+            y.template mutableData<T>()[b * plane + at] += x.template data<T>()[(b * taps + t) * windows + w];
+        }
+  };
+  if (x.type() == ElementType::Complex64)
+    add(TypeTag<std::complex<float>>());
+  else if (x.type() == ElementType::Complex128)
+    add(TypeTag<std::complex<double>>());
+  else if (!dispatchNumeric(x.type(), add))
+    return unsupportedType(ctx, x.type()); // nobody says what bools or strings add up to
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }

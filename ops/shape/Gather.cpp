@@ -469,10 +469,12 @@ ONNXOPT_DEFINE_OP(OneHot) {
   op.since(9, {.infer = inferOneHot, .eval = evalOneHot, .storage = Storage::Native}).single({1}).ranks({{2, 1}});
 }
 
+template <typename T> static bool complexLess(std::complex<T> a, std::complex<T> b) {
+  return a.real() != b.real() ? a.real() < b.real() : a.imag() < b.imag();
+}
+
 static absl::Status evalUnique(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
-  if (x.type() == ElementType::Complex64 || x.type() == ElementType::Complex128)
-    return unsupportedType(ctx, x.type()); // complex numbers have no order
   bool flat = !ctx.hasAttribute("axis"), sorted = ctx.getInt("sorted", 1);
   int64_t axis = ctx.getInt("axis", 0);
   if (!flat && !axisInRange(axis, x.rank()))
@@ -484,6 +486,10 @@ static absl::Status evalUnique(EvalContext &ctx) {
   auto elementLess = [&](int64_t a, int64_t b) {
     if (x.isString())
       return x.strings()[a] < x.strings()[b];
+    if (x.type() == ElementType::Complex64) // as NumPy: by real parts, then by imaginary ones
+      return complexLess(x.data<std::complex<float>>()[a], x.data<std::complex<float>>()[b]);
+    if (x.type() == ElementType::Complex128)
+      return complexLess(x.data<std::complex<double>>()[a], x.data<std::complex<double>>()[b]);
     return isFloating(x.type())              ? x.floatAt(a) < x.floatAt(b)
            : x.type() == ElementType::Uint64 ? uint64_t(x.intAt(a)) < uint64_t(x.intAt(b))
                                              : x.intAt(a) < x.intAt(b);

@@ -689,18 +689,18 @@ struct SliceRange {
 /// Slice-13: start and end are clamped to the axis; a negative step walks down and may end before element 0.
 SliceRange sliceRange(int64_t start, int64_t end, int64_t step, int64_t size) {
   if (start < 0)
-    start = start < -size ? (step > 0 ? -size : -size - 0) + size : start + size;
+    start = std::max<int64_t>(start + size, 0);
   if (end < 0)
     end = end < -size - 1 ? -1 : end + size;
   int64_t count;
   if (step > 0) {
     start = std::clamp<int64_t>(start, 0, size);
     end = std::clamp<int64_t>(end, 0, size);
-    count = end > start ? (end - start + step - 1) / step : 0;
+    count = end > start ? ceilDiv(end - start, step) : 0;
   } else {
     start = std::clamp<int64_t>(start, 0, size - 1);
     end = std::clamp<int64_t>(end, -1, size - 1);
-    count = start > end ? (start - end - step - 1) / -step : 0;
+    count = start > end ? ceilDiv(start - end, -std::max(step, -INT64_MAX)) : 0;
   }
   return {start, step, size == 0 ? 0 : count};
 }
@@ -1247,7 +1247,7 @@ static absl::Status evalPad(EvalContext &ctx) {
     for (int64_t p : ctx.getInts(ctx.version() < 2 ? "paddings" : "pads"))
       given.push_back(p);
     Tensor f = Tensor::scalar<float>(ElementType::Float, ctx.getFloat("value"));
-    fill = x.type() == ElementType::Double ? toDouble(f) : f;
+    fill = x.type() == ElementType::Double ? toDouble(f) : isSmallFloat(x.type()) ? fromFloat(f, x.type(), false) : f;
   } else {
     given = ctx.in(1).ints();
     if (ctx.has(2))

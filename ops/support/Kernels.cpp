@@ -54,6 +54,37 @@ Dims legacyBroadcastDims(const NodeView &node, llvm::ArrayRef<int64_t> a, llvm::
   return d;
 }
 
+/// Element `i` of packed elements of `bits` bits.
+static uint8_t loadBits(const char *bytes, unsigned bits, int64_t i) {
+  if (bits == 6)
+    return load6Bits(bytes, i);
+  const unsigned perByte = 8 / bits;
+  return uint8_t(bytes[i / perByte]) >> (i % perByte * bits) & ((1u << bits) - 1);
+}
+static void storeBits(char *bytes, unsigned bits, int64_t i, uint8_t value) {
+  if (bits == 6)
+    return store6Bits(bytes, i, value);
+  const unsigned perByte = 8 / bits, at = i % perByte * bits, mask = ((1u << bits) - 1) << at;
+  char &byte = bytes[i / perByte];
+  byte = char((uint8_t(byte) & ~mask) | (unsigned(value) << at & mask));
+}
+
+Tensor unpackBits(const Tensor &t) {
+  Tensor out(ElementType::Uint8, t.dims());
+  auto *o = out.mutableData<uint8_t>();
+  for (int64_t i = 0; i < t.size(); ++i)
+    o[i] = loadBits(t.bytes(), bitWidth(t.type()), i);
+  return out;
+}
+
+Tensor packBits(const Tensor &t, ElementType type) {
+  Tensor out(type, t.dims());
+  char *bytes = out.mutableBytes();
+  for (int64_t i = 0; i < t.size(); ++i)
+    storeBits(bytes, bitWidth(type), i, t.data<uint8_t>()[i]);
+  return out;
+}
+
 void copyElement(const Tensor &source, int64_t from, Tensor &target, int64_t to) {
   copyElements(source, from, target, to, 1);
 }
@@ -64,7 +95,13 @@ void copyElements(const Tensor &source, int64_t from, Tensor &target, int64_t to
     std::copy_n(source.strings().begin() + from, count, out.begin() + to);
     return;
   }
-  int64_t width = bitWidth(source.type()) / 8;
+  const unsigned bits = bitWidth(source.type());
+  if (bits < 8) {
+    for (int64_t i = 0; i < count; ++i)
+      storeBits(target.mutableBytes(), bits, to + i, loadBits(source.bytes(), bits, from + i));
+    return;
+  }
+  int64_t width = bits / 8;
   std::memcpy(target.mutableBytes() + to * width, source.bytes() + from * width, count * width);
 }
 
@@ -95,6 +132,10 @@ absl::StatusOr<Tensor> stridedCopy(EvalContext &ctx, const Tensor &source, llvm:
   auto made = ctx.allocate(source.type(), dims);
   if (!made.ok() || made->size() == 0)
     return made;
+  if (bitWidth(source.type()) && bitWidth(source.type()) < 8) {
+    ONNXOPT_ASSIGN(whole, stridedCopy(ctx, unpackBits(source), dims, strides, offset));
+    return packBits(whole, source.type());
+  }
   if (source.isString()) {
     copyRuns(source.strings().data() + offset, made->mutableStrings().data(), dims, strides);
     return made;
@@ -171,33 +212,6 @@ Tensor fromFloat(const Tensor &t, ElementType type, bool saturate) {
   char *bytes = out.mutableBytes();
   for (int64_t i = 0; i < t.size(); ++i)
     storeSmallFloat(type, bytes, i, t.data<float>()[i], saturate);
-  return out;
-}
-
-Tensor unpackBits(const Tensor &t) {
-  Tensor out(ElementType::Uint8, t.dims());
-  auto *o = out.mutableData<uint8_t>();
-  unsigned bits = bitWidth(t.type());
-  const auto *u = t.data<uint8_t>();
-  for (int64_t i = 0; i < t.size(); ++i)
-    o[i] = bits == 6 ? load6Bits(t.bytes(), i) : bits == 4 ? u[i / 2] >> (i % 2 * 4) & 15 : u[i / 4] >> (i % 4 * 2) & 3;
-  return out;
-}
-
-Tensor packBits(const Tensor &t, ElementType type) {
-  Tensor out(type, t.dims());
-  unsigned bits = bitWidth(type);
-  char *bytes = out.mutableBytes();
-  auto *o = reinterpret_cast<uint8_t *>(bytes);
-  const auto *u = t.data<uint8_t>();
-  for (int64_t i = 0; i < t.size(); ++i) {
-    if (bits == 6)
-      store6Bits(bytes, i, u[i]);
-    else if (bits == 4)
-      o[i / 2] |= (u[i] & 15) << (i % 2 * 4);
-    else
-      o[i / 4] |= (u[i] & 3) << (i % 4 * 2);
-  }
   return out;
 }
 

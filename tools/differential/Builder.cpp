@@ -495,4 +495,20 @@ Example Builder::finish() {
   return e;
 }
 
+bool isOptional(const Value *v) {
+  const Node *n = v ? v->producer() : nullptr;
+  if (!n)
+    return false;
+  if (n->is("Identity"))
+    return isOptional(n->operand(0));
+  if (n->is("If") || n->is("Loop")) {
+    const unsigned first = n->is("Loop"); // a body's first result is the condition
+    for (Graph *g : n->regions())
+      if (v->index() + first < g->returnNode()->numOperands() &&
+          isOptional(g->returnNode()->operand(v->index() + first)))
+        return true;
+  }
+  return n->is("Optional");
+}
+
 } // namespace onnxopt::differential

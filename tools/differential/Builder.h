@@ -97,4 +97,7 @@ private:
 /// Same kind, type, dims and bytes; NaNs are equal to each other.
 bool sameBits(const Datum &a, const Datum &b);
 
+/// Whether `v` has an optional type, which its datum does not tell.
+bool isOptional(const Value *v);
+
 } // namespace onnxopt::differential

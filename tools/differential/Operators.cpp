@@ -20,9 +20,10 @@ std::optional<ElementType> tensorElement(llvm::StringRef type) {
 }
 
 std::string typeName(const Datum &d, const Value *v) {
-  if (d.isTensor())
-    return "tensor(" + nameOf(d.tensor.type()).str() + ")";
-  return v->declaredType() ? schemaName(*v->declaredType()) : "";
+  if (!d.isTensor())
+    return v->declaredType() ? schemaName(*v->declaredType()) : "";
+  std::string type = "tensor(" + nameOf(d.tensor.type()).str() + ")";
+  return isOptional(v) ? "optional(" + type + ")" : type;
 }
 
 /// Integers that an operand of this name means: sizes, axes, places.

@@ -130,12 +130,6 @@ const Datum *datumOf(const Builder &b, const Value *v) {
   return nullptr;
 }
 
-/// Whether `v` has an optional type, which its datum does not tell.
-bool isOptional(const Value *v) {
-  const Node *n = v->producer();
-  return n && (n->is("Optional") || (n->is("Identity") && isOptional(n->operand(0))));
-}
-
 Node *intoBranch(Builder &b, Node *n, llvm::ArrayRef<const Datum *> data) {
   bool taken = b.random.chance(50);
   Value *condition = b.leaf(Tensor::scalar(ElementType::Bool, uint8_t(taken)), b.random.chance(50)).value;
@@ -239,7 +233,8 @@ bool addSeed(Builder &b, const Seeds &seeds) {
     const Tensor &t = seed->inputs.at(v->name().str()).tensor;
     std::vector<Value *> alike;
     for (const Builder::Known &k : b.pool)
-      if (k.datum.isTensor() && k.datum.tensor.type() == t.type() && k.datum.tensor.dims() == t.dims())
+      if (k.datum.isTensor() && k.datum.tensor.type() == t.type() && k.datum.tensor.dims() == t.dims() &&
+          !isOptional(k.value))
         alike.push_back(k.value);
     Value *made = !alike.empty() && r.chance(40) ? r.pick(alike) : b.leaf(t).value;
     map[v.get()] = r.chance(40) ? disguise(b, made, t) : made;
