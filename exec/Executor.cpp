@@ -137,7 +137,7 @@ public:
 
   absl::StatusOr<std::vector<Datum>> run(const std::map<std::string, Datum> &inputs);
   absl::Status runGraph(Graph &g, Frame &frame, std::vector<Datum> &outputs, bool isMain);
-  absl::Status runNode(Node &n, Frame &frame);
+  absl::Status runNode(Node &n, Frame &frame, llvm::ArrayRef<const Value *> dying);
   absl::Status call(Node &n, const EvalContext &ctx, llvm::SmallVectorImpl<Datum> &results);
   absl::StatusOr<Datum> constant(const Value *v, const TensorData &data);
   absl::Status step(uint64_t count) {
@@ -251,7 +251,7 @@ absl::Status Executor::Engine::runGraph(Graph &g, Frame &frame, std::vector<Datu
   for (Node &n : g.nodes()) {
     if (absl::Status s = step(1); !s.ok())
       return s;
-    if (absl::Status s = runNode(n, frame); !s.ok())
+    if (absl::Status s = runNode(n, frame, l.dying[position]); !s.ok())
       return s;
     if (isMain && arena_)
       for (const auto &r : n.results())
@@ -324,7 +324,20 @@ absl::Status Executor::Engine::call(Node &n, const EvalContext &ctx, llvm::Small
   return absl::OkStatus();
 }
 
-absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
+/// Offers the memory of operands that die at the node to the results that may overwrite them.
+static void offerDonors(const Node &n, const OpFacts &facts, Frame &frame, llvm::ArrayRef<const Value *> dying,
+                        EvalContext &ctx) {
+  for (const Reuse &r : facts.reuse) {
+    const Value *v = n.operand(r.operand);
+    if (r.kind != Reuse::Overwrite || !llvm::is_contained(dying, v) || llvm::count(n.operands(), v) != 1)
+      continue;
+    auto it = frame.values.find(v);
+    if (it != frame.values.end() && it->second.isTensor())
+      ctx.donors.push_back({r.result, &it->second.tensor});
+  }
+}
+
+absl::Status Executor::Engine::runNode(Node &n, Frame &frame, llvm::ArrayRef<const Value *> dying) {
   auto region = [&](Graph &g, std::vector<Datum> in, std::vector<Datum> &out) -> absl::Status {
     Frame inner;
     inner.outer = &frame;
@@ -363,6 +376,7 @@ absl::Status Executor::Engine::runNode(Node &n, Frame &frame) {
       return absl::UnimplementedError(pathOf(n) + ": no kernel for " +
                                       (n.domain().empty() ? "" : n.domain().str() + "::") + n.opType().str() + "-" +
                                       std::to_string(opsetVersion(n)));
+    offerDonors(n, *facts, frame, dying, ctx);
     s = evaluateNode(*facts, ctx);
   }
   if (!s.ok())

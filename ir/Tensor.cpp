@@ -95,6 +95,12 @@ Tensor Tensor::inPlaceOf(char *memory, ElementType type, llvm::ArrayRef<int64_t>
   return t;
 }
 
+Tensor Tensor::takeMemory() {
+  Tensor t = *this;
+  owner_.reset();
+  return t;
+}
+
 int64_t Tensor::intAt(int64_t i) const {
   switch (type_) {
   case ElementType::Int64:

@@ -64,6 +64,10 @@ public:
   /// All elements as integers (of an integer or bool tensor).
   llvm::SmallVector<int64_t, 8> ints() const;
   bool ownsMemory() const { return owner_ != nullptr; }
+  /// Whether no other tensor holds the memory.
+  bool isSoleOwner() const { return owner_ && owner_.use_count() == 1; }
+  /// A tensor that owns the memory from now on; this one goes on reading it while that one lives.
+  Tensor takeMemory();
   bool sharesMemoryWith(const Tensor &other) const { return bytes_ && bytes_ == other.bytes_; }
   /// Elements live at `memory`, which outlives the tensor and is not freed by it (an arena).
   static Tensor inPlaceOf(char *memory, ElementType type, llvm::ArrayRef<int64_t> dims);

@@ -166,6 +166,13 @@ absl::StatusOr<Tensor> EvalContext::allocate(ElementType type, llvm::ArrayRef<in
   return Tensor::create(type, dims, memoryLimit());
 }
 
+absl::StatusOr<Tensor> EvalContext::allocateResult(unsigned result, ElementType type, llvm::ArrayRef<int64_t> dims) {
+  for (Donor &d : donors)
+    if (d.result == result && d.operand->type() == type && d.operand->dims() == dims && d.operand->isSoleOwner())
+      return d.operand->takeMemory();
+  return allocate(type, dims);
+}
+
 OpDefinition &OpDefinition::since(int version, OpFacts facts) {
   blocks_.push_back({version, std::move(facts)});
   return *this;

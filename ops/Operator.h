@@ -108,6 +108,9 @@ public:
   bool wants(unsigned i) const { return i < results.size() && wanted[i]; }
   /// A zeroed tensor within the run's memory limit.
   absl::StatusOr<Tensor> allocate(ElementType type, llvm::ArrayRef<int64_t> dims);
+  /// Memory for result `result`: that of a donor of this type and these dims, else a zeroed tensor. For kernels that
+  /// write each element after the operands' elements at that place were read for the last time.
+  absl::StatusOr<Tensor> allocateResult(unsigned result, ElementType type, llvm::ArrayRef<int64_t> dims);
   void set(unsigned i, Datum d) {
     if (i < results.size())
       results[i] = std::move(d);
@@ -125,8 +128,12 @@ public:
   llvm::SmallVector<const Datum *, 6> operands; ///< null where absent
   llvm::SmallVector<Datum, 2> results;
   llvm::SmallVector<bool, 4> wanted;
-  /// Result `i` may use the memory of this operand (it dies here and nobody else holds it).
-  llvm::SmallVector<Tensor *, 2> donors;
+  /// An operand that dies here: its memory may go to a result, unless someone else holds it too.
+  struct Donor {
+    unsigned result;
+    Tensor *operand;
+  };
+  llvm::SmallVector<Donor, 2> donors;
 };
 
 using InferFn = void (*)(InferContext &);

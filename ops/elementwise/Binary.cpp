@@ -33,7 +33,7 @@ template <typename F> absl::Status arithmetic(EvalContext &ctx, F f) {
   const Tensor &a = ctx.in(0), &b = ctx.in(1);
   if (a.type() != b.type())
     return invalid(ctx, "operands differ in element type");
-  ONNXOPT_ASSIGN(y, ctx.allocate(a.type(), s->out));
+  ONNXOPT_ASSIGN(y, ctx.allocateResult(0, a.type(), s->out));
   absl::Status status;
   if (!dispatchNumeric(a.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
@@ -74,7 +74,7 @@ template <typename F> absl::Status logic(EvalContext &ctx, F f) {
   auto s = shapes(ctx);
   if (!s.ok())
     return s.status();
-  ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Bool, s->out));
+  ONNXOPT_ASSIGN(y, ctx.allocateResult(0, ElementType::Bool, s->out));
   mapBroadcast<uint8_t, uint8_t>(ctx.in(0), ctx.in(0).dims(), ctx.in(1), s->b, y,
                                  [&](uint8_t a, uint8_t b) -> uint8_t { return f(bool(a), bool(b)); });
   ctx.set(0, std::move(y));
@@ -85,7 +85,7 @@ template <typename F> absl::Status bitwise(EvalContext &ctx, F f) {
   auto s = shapes(ctx);
   if (!s.ok())
     return s.status();
-  ONNXOPT_ASSIGN(y, ctx.allocate(ctx.in(0).type(), s->out));
+  ONNXOPT_ASSIGN(y, ctx.allocateResult(0, ctx.in(0).type(), s->out));
   if (!dispatchInteger(ctx.in(0).type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
         if constexpr (std::is_integral_v<T>)
@@ -204,7 +204,7 @@ static absl::Status evalPow(EvalContext &ctx) {
   auto out = broadcastDims(a.dims(), bd);
   if (!out)
     return invalid(ctx, "operands do not broadcast");
-  ONNXOPT_ASSIGN(y, ctx.allocate(a.type(), *out));
+  ONNXOPT_ASSIGN(y, ctx.allocateResult(0, a.type(), *out));
   Tensor exponent = toDouble(b);
   if (!dispatchNumeric(a.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;

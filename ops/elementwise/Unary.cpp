@@ -330,7 +330,7 @@ static absl::Status evalPRelu(EvalContext &ctx) {
   auto dims = broadcastDims(x.dims(), slopeDims);
   if (!dims || llvm::ArrayRef<int64_t>(*dims) != x.dims())
     return invalid(ctx, "the slope does not broadcast to the input");
-  ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), x.dims()));
+  ONNXOPT_ASSIGN(y, ctx.allocateResult(0, x.type(), x.dims()));
   if (!dispatchNumeric(x.type(), [&](auto tag) {
         using T = typename decltype(tag)::type;
         mapBroadcast<T, T>(x, x.dims(), slope, slopeDims, y, [](T a, T b) { return a < 0 ? wrappingMul(a, b) : a; });

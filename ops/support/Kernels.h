@@ -206,7 +206,7 @@ void mapBroadcast(const Tensor &a, llvm::ArrayRef<int64_t> dimsA, const Tensor &
 /// out[i] = f(in[i]). The result may take the operand's memory.
 template <typename T, typename F> absl::Status mapUnary(EvalContext &ctx, F f) {
   const Tensor &x = ctx.in(0);
-  ONNXOPT_ASSIGN(y, ctx.allocate(x.type(), x.dims()));
+  ONNXOPT_ASSIGN(y, ctx.allocateResult(0, x.type(), x.dims()));
   const T *p = x.data<T>();
   T *q = y.mutableData<T>();
   for (int64_t i = 0, n = x.size(); i < n; ++i)

@@ -3,6 +3,7 @@
 #include "BackendCases.h"
 
 #include "onnxopt/ir/text/Parser.h"
+#include "onnxopt/ops/Evaluate.h"
 
 #include <cstring>
 #include <random>
@@ -462,6 +463,18 @@ bool sameBits(const Datum &a, const Datum &b) {
 
 std::map<std::string, unsigned> held; ///< how many claims of each kind were held against a run
 
+/// One node by itself.
+class SingleNode : public EvalContext {
+public:
+  using EvalContext::EvalContext;
+  absl::Status runRegion(Graph &, std::vector<Datum>, std::vector<Datum> &) override {
+    return absl::UnimplementedError("no bodies here");
+  }
+  Type provedType(unsigned) override { return {}; }
+  uint64_t randomSeed() const override { return 0; }
+  absl::Status step(uint64_t) override { return absl::OkStatus(); }
+};
+
 /// Holds what the definition says of a node against runs of the case it is in. Each result is the model's output.
 class Claims {
 public:
@@ -473,6 +486,9 @@ public:
     for (const Reuse &r : facts_.reuse)
       if (const Datum *x = operand(given, r.operand); r.kind == Reuse::View && x && r.result < results.size())
         views(*x, results[r.result]);
+    for (const Reuse &r : facts_.reuse)
+      if (r.kind == Reuse::Overwrite)
+        overwrites(given, r, results);
     if (facts_.deterministic) {
       ++held["deterministic"];
       EXPECT_TRUE(gives(given, results)) << what_ << " is not deterministic";
@@ -512,6 +528,26 @@ private:
   const Datum *operand(const std::map<std::string, Datum> &inputs, unsigned i) {
     auto it = node_.operand(i) ? inputs.find(node_.operand(i)->name().str()) : inputs.end();
     return it == inputs.end() ? nullptr : &it->second;
+  }
+
+  /// The result is the same where it is written to the operand's memory.
+  void overwrites(std::map<std::string, Datum> inputs, const Reuse &reuse, const std::vector<Datum> &results) {
+    SingleNode ctx(node_);
+    for (unsigned i = 0; i < node_.numOperands(); ++i)
+      ctx.operands.push_back(operand(inputs, i));
+    const Datum *given = ctx.operands.size() > reuse.operand ? ctx.operands[reuse.operand] : nullptr;
+    if (!given || !given->isTensor() || given->tensor.isString() || llvm::count(ctx.operands, given) != 1)
+      return;
+    Datum own = *given;
+    own.tensor.mutableBytes(); // a copy
+    ctx.operands[reuse.operand] = &own;
+    ctx.donors.push_back({reuse.result, &own.tensor});
+    ctx.results.resize(results.size());
+    ctx.wanted.assign(results.size(), true);
+    ASSERT_TRUE(evaluateNode(facts_, ctx).ok()) << what_;
+    EXPECT_TRUE(std::equal(ctx.results.begin(), ctx.results.end(), results.begin(), results.end(), sameBits))
+        << what_ << " differs in the memory of operand " << reuse.operand;
+    held["overwrite"] += ctx.results[reuse.result].tensor.sharesMemoryWith(own.tensor);
   }
 
   void views(const Datum &x, const Datum &result) {
