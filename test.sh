@@ -13,5 +13,7 @@ ctest --test-dir build/release --output-on-failure "${exclude[@]}"
 if [ "${1:-}" != quick ]; then
   build asan
   ctest --test-dir build/asan --output-on-failure -L sanitized
+  build tsan unit-tests
+  ctest --test-dir build/tsan --output-on-failure -R '^threads$'
   tools/check-tidy.sh
 fi

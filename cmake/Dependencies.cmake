@@ -1,8 +1,7 @@
 # What the build needs, all of it from Debian 12. docs/dependencies.md has the reasons.
 option(ONNXOPT_TESTS "Build the tests" ON)
 option(ONNXOPT_ONEDNN "Use oneDNN for the executor's heavy float32 operators" ON)
-option(ONNXOPT_SANITIZE "Address and undefined behaviour sanitizers" OFF)
-option(ONNXOPT_FUZZ "Build the libFuzzer targets (clang)" OFF)
+set(ONNXOPT_SANITIZE "" CACHE STRING "Sanitizers: address,undefined or thread")
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -14,7 +13,7 @@ if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${CCACHE})
 endif()
 find_program(MOLD mold)
-if(MOLD AND NOT ONNXOPT_FUZZ)
+if(MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 

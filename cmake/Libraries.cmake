@@ -4,9 +4,9 @@ set(ONNXOPT_WARNINGS -Wall -Wextra -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-u
     # clang takes libstdc++'s own use of get_temporary_buffer for ours.
     $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>)
 if(ONNXOPT_SANITIZE)
-  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_link_options(-fsanitize=address,undefined)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL Clang)
+  add_compile_options(-fsanitize=${ONNXOPT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${ONNXOPT_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL Clang AND ONNXOPT_SANITIZE MATCHES address)
     add_compile_options(-fsanitize=fuzzer-no-link) # coverage for test/fuzz
   endif()
   # LLVM's archive was built without: container annotations would not match.
