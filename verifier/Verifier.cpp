@@ -150,7 +150,7 @@ void ModelVerifier::header() {
         check(v->initializer()->type, g, v->name());
     for (const Node &n : g.nodes())
       if (const Attribute *a = n.is("Constant") ? n.attribute("value") : nullptr; a && a->asTensor())
-        check(a->asTensor()->type, g, n.result()->name());
+        check(a->asTensor()->type, g, n.numResults() ? n.result()->name() : "value");
   });
 }
 
