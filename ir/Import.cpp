@@ -250,56 +250,60 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
     problem(absl::StrCat("no elements, dims need ", *count));
   } else {
     // Small typed payloads; each element type has one field of its own.
-    Tensor out(t->type, t->dims);
-    char *to = out.mutableBytes();
+    Tensor out;
+    auto elements = [&] { // once the payload is seen to have them all
+      out = Tensor(t->type, t->dims);
+      return out.mutableBytes();
+    };
     if (p.float_data_size()) {
       if (t->type != ElementType::Float && t->type != ElementType::Complex64)
         unsupported();
       else if (uint64_t(p.float_data_size()) * 4 != *bytes)
         problem(absl::StrCat(p.float_data_size(), " numbers, dims need ", *bytes / 4));
       else
-        std::memcpy(to, p.float_data().data(), *bytes);
+        std::memcpy(elements(), p.float_data().data(), *bytes);
     } else if (p.double_data_size()) {
       if (t->type != ElementType::Double && t->type != ElementType::Complex128)
         unsupported();
       else if (uint64_t(p.double_data_size()) * 8 != *bytes)
         problem(absl::StrCat(p.double_data_size(), " numbers, dims need ", *bytes / 8));
       else
-        std::memcpy(to, p.double_data().data(), *bytes);
+        std::memcpy(elements(), p.double_data().data(), *bytes);
     } else if (p.int64_data_size()) {
       if (t->type != ElementType::Int64)
         unsupported();
       else if (expectElements(p.int64_data_size()))
-        std::memcpy(to, p.int64_data().data(), *bytes);
+        std::memcpy(elements(), p.int64_data().data(), *bytes);
     } else if (p.uint64_data_size()) {
       if (t->type != ElementType::Uint64 && t->type != ElementType::Uint32)
         unsupported();
-      else if (expectElements(p.uint64_data_size()))
+      else if (expectElements(p.uint64_data_size())) {
+        char *to = elements();
         for (int64_t i = 0; i < *count; ++i) {
           uint64_t v = p.uint64_data(i);
           std::memcpy(to + i * (bitWidth(t->type) / 8), &v, bitWidth(t->type) / 8);
         }
+      }
     } else if (p.int32_data_size()) {
-      unsigned bits = bitWidth(t->type);
+      // Types below 8 bits, but for those of 6, come as packed bytes, one an entry.
+      const unsigned bits = bitWidth(t->type);
+      const bool packed = bits < 8 && bits != 6;
       if (bits > 32 || t->type == ElementType::Float || t->type == ElementType::Uint32)
         unsupported();
-      else if (bits == 6) {
-        if (expectElements(p.int32_data_size()))
-          for (int64_t i = 0; i < *count; ++i)
-            store6Bits(to, i, p.int32_data(i));
-      } else if (bits < 8) {
-        // One packed byte an entry.
-        if (uint64_t(p.int32_data_size()) != *bytes)
-          problem(absl::StrCat(p.int32_data_size(), " packed bytes, dims need ", *bytes));
-        else
-          for (uint64_t i = 0; i < *bytes; ++i)
-            to[i] = char(p.int32_data(i));
-      } else if (expectElements(p.int32_data_size())) {
-        for (int64_t i = 0; i < *count; ++i) {
+      else if (packed && uint64_t(p.int32_data_size()) != *bytes)
+        problem(absl::StrCat(p.int32_data_size(), " packed bytes, dims need ", *bytes));
+      else if (packed || expectElements(p.int32_data_size())) {
+        char *to = elements();
+        for (int i = 0; i < p.int32_data_size(); ++i) {
           int32_t v = p.int32_data(i);
-          std::memcpy(to + i * (bits / 8), &v, bits / 8);
+          if (bits == 6)
+            store6Bits(to, i, v);
+          else
+            std::memcpy(to + i * (packed ? 1 : bits / 8), &v, packed ? 1 : bits / 8);
         }
       }
+    } else {
+      elements(); // there are none
     }
     t->inMemory = std::move(out);
   }
