@@ -45,6 +45,12 @@ std::optional<ElementType> elementTypeFromName(llvm::StringRef name) {
   return std::nullopt;
 }
 
+std::optional<ElementType> elementTypeOfTensor(llvm::StringRef type) {
+  if (!type.consume_front("tensor(") || !type.consume_back(")"))
+    return std::nullopt;
+  return elementTypeFromName(type);
+}
+
 bool isFloating(ElementType type) {
   return type == ElementType::Float || type == ElementType::Double || isSmallFloat(type);
 }

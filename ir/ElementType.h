@@ -46,12 +46,16 @@ unsigned bitWidth(ElementType type);
 /// The name in the text syntax ("float", "float8e4m3fn"); empty for an unknown number.
 llvm::StringRef nameOf(ElementType type);
 std::optional<ElementType> elementTypeFromName(llvm::StringRef name);
+/// The element type of a schema's "tensor(float)"; nullopt for anything else.
+std::optional<ElementType> elementTypeOfTensor(llvm::StringRef type);
 /// Floating types, the 8-, 6- and 4-bit ones included.
 bool isFloating(ElementType type);
 /// Signed and unsigned integers of any width; not bool.
 bool isInteger(ElementType type);
 /// float16, bfloat16 and narrower floats: stored so, computed in float32.
 bool isSmallFloat(ElementType type);
+/// Types below 8 bits, whose elements share bytes.
+inline bool isPacked(ElementType type) { return bitWidth(type) && bitWidth(type) < 8; }
 /// Bytes that `count` elements take, rounded up; nullopt on overflow or for strings and unknown types.
 std::optional<uint64_t> byteSize(ElementType type, uint64_t count);
 

@@ -294,12 +294,13 @@ std::shared_ptr<TensorData> ProtoReader::tensor(const pb::TensorProto &p, bool n
         problem(absl::StrCat(p.int32_data_size(), " packed bytes, dims need ", *bytes));
       else if (packed || expectElements(p.int32_data_size())) {
         char *to = elements();
+        const unsigned width = packed ? 1 : bits / 8;
         for (int i = 0; i < p.int32_data_size(); ++i) {
           int32_t v = p.int32_data(i);
           if (bits == 6)
             store6Bits(to, i, v);
           else
-            std::memcpy(to + i * (packed ? 1 : bits / 8), &v, packed ? 1 : bits / 8);
+            std::memcpy(to + i * width, &v, width);
         }
       }
     } else {

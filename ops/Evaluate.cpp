@@ -87,8 +87,7 @@ absl::Status checkOperands(const EvalContext &ctx) {
       continue;
     }
     ElementType e = ctx.in(i).type();
-    std::string type = "tensor(" + nameOf(e).str() + ")";
-    if (!s.allows(*f, type) && !s.allows(*f, "optional(" + type + ")"))
+    if (!s.allows(*f, "tensor(" + nameOf(e).str() + ")"))
       return fault(i, "is a tensor of " + nameOf(e).str() + ", which the operator does not take");
     if (llvm::StringRef(f->type).contains('(') || (f->kind() == schema::FormalOption::Variadic && !f->homogeneous))
       continue;
@@ -104,8 +103,6 @@ absl::Status checkOperands(const EvalContext &ctx) {
   }
   return absl::OkStatus();
 }
-
-bool isPacked(ElementType e) { return bitWidth(e) && bitWidth(e) < 8; }
 
 } // namespace
 

@@ -272,12 +272,11 @@ static bool deterministicAt(const Node &node, unsigned depth) {
 }
 
 std::string faultOfSizes(const Node &node) {
-  static constexpr llvm::StringRef sizes[] = {"block_size",   "blocksize",           "dilations",      "group",
-                                              "hidden_size",  "kernel_shape",        "kv_num_heads",   "num_groups",
-                                              "num_heads",    "offset_group",        "output_height",  "output_padding",
-                                              "output_shape", "output_width",        "paddings",       "pads",
-                                              "pooled_shape", "q_num_heads",         "sampling_ratio", "size",
-                                              "strides",      "rotary_embedding_dim"};
+  static constexpr llvm::StringRef sizes[] = {
+      "block_size",           "blocksize",      "dilations", "group",        "hidden_size",   "kernel_shape",
+      "kv_num_heads",         "num_groups",     "num_heads", "offset_group", "output_height", "output_padding",
+      "output_shape",         "output_width",   "paddings",  "pads",         "pooled_shape",  "q_num_heads",
+      "rotary_embedding_dim", "sampling_ratio", "size",      "strides"};
   for (const Attribute &a : node.attributes()) {
     llvm::ArrayRef<int64_t> values;
     if (const auto *i = std::get_if<int64_t>(&a.value))

@@ -411,7 +411,7 @@ void ModelVerifier::types(Node &n, schema::Schema s, const Inference &inference)
     std::string type = schemaName(inference.typeOf(v));
     if (type.empty())
       return;
-    if (!s.allows(*f, type) && !s.allows(*f, "optional(" + type + ")")) { // an optional may be spelled by its element
+    if (!s.allows(*f, type)) {
       error("ONNX-TYPE-004", pathOf(n),
             std::string(what) + " " + std::to_string(i) + " ('" + v->name().str() + "') is " + type + ", which '" +
                 n.opType().str() + "' does not " + (what[0] == 'o' ? "take" : "give"));

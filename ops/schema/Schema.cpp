@@ -40,7 +40,9 @@ llvm::StringRef Schema::allowedTypes(const Formal &formal) const {
 }
 
 bool Schema::allows(const Formal &formal, llvm::StringRef type) const {
-  return llvm::is_contained(llvm::split(allowedTypes(formal), ' '), type);
+  return llvm::any_of(llvm::split(allowedTypes(formal), ' '), [&](llvm::StringRef allowed) {
+    return allowed == type || (allowed.consume_front("optional(") && allowed.consume_back(")") && allowed == type);
+  });
 }
 
 Schema lookup(llvm::StringRef domain, llvm::StringRef name, int64_t version) {

@@ -90,7 +90,7 @@ public:
   const AttributeSpec *attribute(llvm::StringRef name) const;
   /// Type names that `formal` admits, separated by blanks.
   llvm::StringRef allowedTypes(const Formal &formal) const;
-  /// Whether `formal` admits `type`, "tensor(float)".
+  /// Whether `formal` admits `type`, "tensor(float)". An optional may be spelled by its element.
   bool allows(const Formal &formal, llvm::StringRef type) const;
   const Record *record() const { return record_; }
 

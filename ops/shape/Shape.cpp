@@ -971,9 +971,8 @@ static absl::Status evalConstantOfShape(EvalContext &ctx) {
       return invalid(ctx, "value must have one element");
     value = t.reshaped({});
   }
-  bool packed = bitWidth(value.type()) && bitWidth(value.type()) < 8;
-  ONNXOPT_ASSIGN(y, stridedCopy(ctx, packed ? unpackBits(value) : value, dims, Dims(dims.size(), 0)));
-  ctx.set(0, packed ? packBits(y, value.type()) : y);
+  ONNXOPT_ASSIGN(y, stridedCopy(ctx, value, dims, Dims(dims.size(), 0)));
+  ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
 static void inferConstantOfShape(InferContext &ctx) {
@@ -1246,8 +1245,7 @@ static absl::Status evalPad(EvalContext &ctx) {
   if (ctx.version() < 11) {
     for (int64_t p : ctx.getInts(ctx.version() < 2 ? "paddings" : "pads"))
       given.push_back(p);
-    Tensor f = Tensor::scalar<float>(ElementType::Float, ctx.getFloat("value"));
-    fill = x.type() == ElementType::Double ? toDouble(f) : isSmallFloat(x.type()) ? fromFloat(f, x.type(), false) : f;
+    fill = floatScalar(ctx.getFloat("value"), x.type());
   } else {
     given = ctx.in(1).ints();
     if (ctx.has(2))

@@ -96,7 +96,7 @@ void copyElements(const Tensor &source, int64_t from, Tensor &target, int64_t to
     return;
   }
   const unsigned bits = bitWidth(source.type());
-  if (bits < 8) {
+  if (isPacked(source.type())) {
     for (int64_t i = 0; i < count; ++i)
       storeBits(target.mutableBytes(), bits, to + i, loadBits(source.bytes(), bits, from + i));
     return;
@@ -129,13 +129,13 @@ struct Wide {
 
 absl::StatusOr<Tensor> stridedCopy(EvalContext &ctx, const Tensor &source, llvm::ArrayRef<int64_t> dims,
                                    llvm::ArrayRef<int64_t> strides, int64_t offset) {
+  if (isPacked(source.type())) {
+    ONNXOPT_ASSIGN(bytes, stridedCopy(ctx, unpackBits(source), dims, strides, offset));
+    return packBits(bytes, source.type());
+  }
   auto made = ctx.allocate(source.type(), dims);
   if (!made.ok() || made->size() == 0)
     return made;
-  if (bitWidth(source.type()) && bitWidth(source.type()) < 8) {
-    ONNXOPT_ASSIGN(whole, stridedCopy(ctx, unpackBits(source), dims, strides, offset));
-    return packBits(whole, source.type());
-  }
   if (source.isString()) {
     copyRuns(source.strings().data() + offset, made->mutableStrings().data(), dims, strides);
     return made;
@@ -213,6 +213,11 @@ Tensor fromFloat(const Tensor &t, ElementType type, bool saturate) {
   for (int64_t i = 0; i < t.size(); ++i)
     storeSmallFloat(type, bytes, i, t.data<float>()[i], saturate);
   return out;
+}
+
+Tensor floatScalar(float value, ElementType type) {
+  const Tensor t = Tensor::scalar<float>(ElementType::Float, value);
+  return type == ElementType::Double ? toDouble(t) : isSmallFloat(type) ? fromFloat(t, type) : t;
 }
 
 } // namespace onnxopt::kernels

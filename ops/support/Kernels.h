@@ -228,6 +228,8 @@ struct AxisSplit {
 Tensor toFloat(const Tensor &t);
 Tensor toDouble(const Tensor &t);
 Tensor fromFloat(const Tensor &t, ElementType type, bool saturate = true);
+/// `value` as a scalar of a floating type.
+Tensor floatScalar(float value, ElementType type);
 /// Sub-byte elements as one byte each (bit patterns), and back.
 Tensor unpackBits(const Tensor &t);
 Tensor packBits(const Tensor &t, ElementType type);

@@ -144,12 +144,7 @@ Node *OpsetRaiser::create(Node &n, llvm::StringRef op, llvm::ArrayRef<Value *> o
 }
 
 Value *OpsetRaiser::scalar(Node &n, float value, ElementType type, llvm::StringRef name) {
-  Tensor t = Tensor::scalar<float>(ElementType::Float, value);
-  if (type == ElementType::Double)
-    t = kernels::toDouble(t);
-  else if (isSmallFloat(type))
-    t = kernels::fromFloat(t, type);
-  return constant(n, std::move(t), name);
+  return constant(n, kernels::floatScalar(value, type), name);
 }
 
 void OpsetRaiser::setOperand(Node &n, unsigned index, Value *v) {
