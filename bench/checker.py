@@ -2,9 +2,9 @@
 """Mutated models before two checkers: checker.py ONNX_OPT SUITE [SEED] [COUNT]
 
 Each seed takes a case of the backend suite and changes one thing: an attribute, a type, a dim, an operand, the declared
-output. onnx.checker (full_check) and `onnx-opt --verify` judge it, onnxruntime loads what only one of them rejects.
-Prints a table, and each mutation that only the official checker rejects. Checkers run in processes of their own: the
-official one crashes on some. Also each mutation that only onnx-opt rejects and that onnxruntime runs.
+output. onnx.checker (full_check) and `onnx-opt --verify` judge it, onnxruntime loads and runs what only one of them
+rejects. Prints a table, each mutation that only the official checker rejects, and each that only onnx-opt rejects and
+onnxruntime runs. Checkers run in processes of their own: the official one crashes on some.
 """
 import collections
 import glob

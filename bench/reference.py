@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The executor beside onnx's ReferenceEvaluator on the backend suite: reference.py BIN_DIR SUITE [RUNS]
 
-Every case that takes the ReferenceEvaluator more than 1 ms, by the fastest of RUNS runs of either; prints how many, how
-many times faster onnx-run is (median and least), and each case on which it is not faster.
+Every case that takes the ReferenceEvaluator more than 1 ms: the fastest of its RUNS runs beside the median of onnx-run's.
+Prints how many cases, how many times faster onnx-run is (median and least), and each case on which it is not faster.
 """
 import glob
 import os
