@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 #include <cstring>
+#include <filesystem>
 
 namespace onnxopt::exec {
 
@@ -116,6 +117,22 @@ absl::StatusOr<Datum> readPb(Context &context, const std::string &path, const Ty
   if (!d.ok())
     return absl::InvalidArgumentError(absl::StrCat(path, ": ", d.status().message()));
   return d;
+}
+
+absl::StatusOr<std::map<std::string, Datum>> readInputs(Context &context, const Graph &graph,
+                                                        const std::string &folder) {
+  std::map<std::string, Datum> inputs;
+  unsigned j = 0;
+  for (const auto &v : graph.inputs()) {
+    const std::string path = folder + "/input_" + std::to_string(j++) + ".pb";
+    if (!std::filesystem::exists(path))
+      continue;
+    auto d = readPb(context, path, v->declaredType() ? *v->declaredType() : Type());
+    if (!d.ok())
+      return d.status();
+    inputs[v->name().str()] = std::move(*d);
+  }
+  return inputs;
 }
 
 absl::StatusOr<Tensor> readNpy(const std::string &path) {

@@ -46,4 +46,8 @@ private:
 /// The type of an operand or result name in `declared` refined by `inferred`: dims that one knows and the other not.
 Type refine(DimContext &dims, const Type &inferred, const Type &declared, bool &contradicts);
 
+/// What inference claims of a value that its datum disproves, '' if nothing is. `bindings` are the sizes of the run.
+std::string contradiction(const ValueFact &fact, const Datum &datum, const DimContext &dims,
+                          const DimBindings &bindings);
+
 } // namespace onnxopt

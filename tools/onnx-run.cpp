@@ -77,19 +77,10 @@ std::string runCase(const std::string &dir, Tolerance tolerance, bool &skipped) 
     if (set.rfind("test_data_set_", 0) != 0)
       continue;
     ++sets;
-    std::map<std::string, Datum> inputs;
-    unsigned j = 0;
-    for (const auto &v : g.inputs()) {
-      std::string path = dir + "/" + set + "/input_" + std::to_string(j++) + ".pb";
-      struct stat st;
-      if (stat(path.c_str(), &st) != 0)
-        continue;
-      auto d = readPb(context, path, v->declaredType() ? *v->declaredType() : Type());
-      if (!d.ok())
-        return std::string(d.status().message());
-      inputs[v->name().str()] = *d;
-    }
-    auto outputs = executor.run(inputs);
+    auto inputs = readInputs(context, g, dir + "/" + set);
+    if (!inputs.ok())
+      return std::string(inputs.status().message());
+    auto outputs = executor.run(*inputs);
     if (!outputs.ok())
       return std::string(outputs.status().message());
     for (unsigned i = 0; i < outputs->size(); ++i) {

@@ -11,11 +11,11 @@ namespace {
 
 /// The type T of "tensor(T)", "seq(tensor(T))", "optional(tensor(T))" and "optional(seq(tensor(T)))"; no type for maps.
 std::optional<ElementType> elementOf(llvm::StringRef type) {
-  type.consume_front("optional(");
-  type.consume_front("seq(");
-  if (!type.consume_front("tensor("))
-    return std::nullopt;
-  return elementTypeFromName(type.take_until([](char c) { return c == ')'; }));
+  if (type.consume_front("optional("))
+    type.consume_back(")");
+  if (type.consume_front("seq("))
+    type.consume_back(")");
+  return elementTypeOfTensor(type);
 }
 
 /// What the standard admits and does not define.
@@ -216,7 +216,8 @@ std::optional<Tensor> Converter::convert(const Tensor &t, ElementType to) {
 }
 
 std::optional<Datum> Converter::convert(const Datum &d, llvm::StringRef type) {
-  type.consume_front("optional(");
+  if (type.consume_front("optional("))
+    type.consume_back(")");
   bool sequence = type.starts_with("seq(");
   auto element = elementOf(type);
   if (!element || d.kind == Datum::MapKind)
@@ -241,7 +242,7 @@ std::optional<Datum> Converter::convert(const Datum &d, llvm::StringRef type) {
 
 std::string typeOf(const Datum &d) {
   if (d.isTensor())
-    return "tensor(" + nameOf(d.tensor.type()).str() + ")";
+    return schemaName(Type::tensor(d.tensor.type()));
   if (d.isSequence() && !d.elements().empty() && d.elements()[0].isTensor())
     return "seq(" + typeOf(d.elements()[0]) + ")";
   return "";

@@ -38,36 +38,6 @@ exec::RunOptions runOptions() {
   return o;
 }
 
-/// What inference claims of a value, against what it holds.
-std::string contradiction(const ValueFact &f, const Datum &d, const DimContext &dims, const DimBindings &bindings) {
-  if (!f.type.isTensor() || !d.isTensor())
-    return "";
-  const Tensor &t = d.tensor;
-  if (f.type.hasElement() && f.type.element != t.type())
-    return "is " + nameOf(t.type()).str() + ", inferred " + nameOf(f.type.element).str();
-  if (f.type.ranked && f.type.rank() != t.rank())
-    return "has rank " + std::to_string(t.rank()) + ", inferred " + std::to_string(f.type.rank());
-  for (size_t i = 0; f.type.ranked && i < t.rank(); ++i) {
-    if (!f.type.dims[i])
-      continue;
-    auto n = dims.evaluate(f.type.dims[i], bindings);
-    if (n && *n != t.dim(i))
-      return "has " + std::to_string(t.dim(i)) + " elements along axis " + std::to_string(i) + ", inferred " +
-             dims.print(f.type.dims[i]);
-    DimRange range = dims.range(f.type.dims[i]);
-    if (t.dim(i) < range.lo || t.dim(i) > range.hi)
-      return "has " + std::to_string(t.dim(i)) + " elements along axis " + std::to_string(i) + ", outside " +
-             std::to_string(range.lo) + ".." + std::to_string(range.hi);
-  }
-  if (f.value && int64_t(f.value->elements.size()) == t.size() && !isFloating(t.type()) && !t.isString())
-    for (int64_t i = 0; i < t.size(); ++i)
-      if (f.value->elements[i])
-        if (auto n = dims.evaluate(f.value->elements[i], bindings); n && *n != t.intAt(i))
-          return "element " + std::to_string(i) + " is " + std::to_string(t.intAt(i)) + ", inferred " +
-                 dims.print(f.value->elements[i]);
-  return "";
-}
-
 /// Everything about one example that several checks need.
 class Checker {
 public:

@@ -13,16 +13,10 @@ struct Draft {
   bool ranked = false; ///< it has any
 };
 
-std::optional<ElementType> tensorElement(llvm::StringRef type) {
-  if (!type.consume_front("tensor(") || !type.consume_back(")"))
-    return std::nullopt;
-  return elementTypeFromName(type);
-}
-
 std::string typeName(const Datum &d, const Value *v) {
   if (!d.isTensor())
     return v->declaredType() ? schemaName(*v->declaredType()) : "";
-  std::string type = "tensor(" + nameOf(d.tensor.type()).str() + ")";
+  std::string type = schemaName(Type::tensor(d.tensor.type()));
   return isOptional(v) ? "optional(" + type + ")" : type;
 }
 
@@ -121,7 +115,7 @@ bool addOperand(Builder &b, Draft &d, const schema::Formal &f) {
   if (!v) {
     std::vector<ElementType> elements;
     for (llvm::StringRef a : allowed)
-      if (auto e = tensorElement(a))
+      if (auto e = elementTypeOfTensor(a))
         elements.push_back(*e);
     if (elements.empty())
       return false;

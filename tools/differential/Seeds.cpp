@@ -64,19 +64,16 @@ absl::StatusOr<Example> Seeds::pick(Context &context, Random &random, int64_t op
   const Entry *entry = draw(random, [&](const Entry &e) { return !same || e.opset == opset; });
   if (!entry)
     entry = draw(random, [](const Entry &) { return true; });
-  const std::string *path = &entry->path;
-  auto m = readModel(context, *path);
+  auto m = readModel(context, entry->path);
   if (!m.ok())
     return m.status();
   Example e;
   e.model = std::move(*m);
-  std::string data = std::filesystem::path(*path).parent_path().string() + "/test_data_set_0/input_";
-  unsigned i = 0;
-  for (const auto &v : e.model->graph().inputs())
-    if (auto d =
-            exec::readPb(context, data + std::to_string(i++) + ".pb", v->declaredType() ? *v->declaredType() : Type());
-        d.ok())
-      e.inputs[v->name().str()] = *d;
+  auto inputs = exec::readInputs(context, e.model->graph(),
+                                 std::filesystem::path(entry->path).parent_path().string() + "/test_data_set_0");
+  if (!inputs.ok())
+    return inputs.status();
+  e.inputs = std::move(*inputs);
   exec::InputOptions options;
   options.seed = random.below(1000);
   if (absl::Status s = exec::drawInputs(*e.model, options, e.inputs); !s.ok())

@@ -283,7 +283,7 @@ bool wrap(Builder &b) {
     if (kind == 0)
       s = schema::lookup("", "Constant", b.opset()).sinceVersion() < 9 ? schema::lookup("", "Constant", b.opset()) : s;
     for (const Datum *d : data)
-      if (!s.allows(*s.output(0), "tensor(" + nameOf(d->tensor.type()).str() + ")"))
+      if (!s.allows(*s.output(0), schemaName(Type::tensor(d->tensor.type()))))
         return false;
   }
   Node *made = kind == 0 ? intoBranch(b, n, data) : kind == 1 ? intoLoop(b, n, data) : intoFunction(b, n);
