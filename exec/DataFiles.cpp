@@ -24,9 +24,15 @@ absl::StatusOr<std::string> readFile(const std::string &path) {
 
 namespace {
 
-/// The length-delimited fields of a message; nullopt when malformed.
-std::optional<std::vector<std::pair<unsigned, std::string>>> fields(const std::string &bytes) {
-  std::vector<std::pair<unsigned, std::string>> out;
+/// A field of a message: a whole number or, where it has a length, its bytes.
+struct Field {
+  unsigned number;
+  uint64_t integer = 0;
+  std::string bytes;
+};
+/// The fields of a message; nullopt when malformed.
+std::optional<std::vector<Field>> fields(const std::string &bytes) {
+  std::vector<Field> out;
   size_t at = 0;
   auto varint = [&]() -> std::optional<uint64_t> {
     uint64_t v = 0;
@@ -43,10 +49,13 @@ std::optional<std::vector<std::pair<unsigned, std::string>>> fields(const std::s
     if (!tag)
       return std::nullopt;
     switch (*tag & 7) {
-    case 0:
-      if (!varint())
+    case 0: {
+      auto n = varint();
+      if (!n)
         return std::nullopt;
+      out.push_back({unsigned(*tag >> 3), *n, {}});
       break;
+    }
     case 1:
       at += 8;
       break;
@@ -57,7 +66,7 @@ std::optional<std::vector<std::pair<unsigned, std::string>>> fields(const std::s
       auto n = varint();
       if (!n || *n > bytes.size() - at)
         return std::nullopt;
-      out.emplace_back(unsigned(*tag >> 3), bytes.substr(at, *n));
+      out.push_back({unsigned(*tag >> 3), 0, bytes.substr(at, *n)});
       at += *n;
       break;
     }
@@ -68,10 +77,44 @@ std::optional<std::vector<std::pair<unsigned, std::string>>> fields(const std::s
   return out;
 }
 
+absl::StatusOr<Datum> parse(Context &context, const std::string &bytes, const Type &type, unsigned depth);
+
+/// MapProto: 3 keys that are numbers, 4 those that are strings, 5 a sequence of values.
+absl::StatusOr<Datum> parseMap(Context &context, const std::vector<Field> &parts, const Type &type, unsigned depth) {
+  std::vector<int64_t> numbers;
+  std::vector<std::string> names;
+  Datum values = Datum::sequence({});
+  for (const Field &f : parts) {
+    if (f.number == 3 && !f.bytes.empty())
+      return absl::UnimplementedError("packed keys of a map");
+    if (f.number == 3)
+      numbers.push_back(int64_t(f.integer));
+    else if (f.number == 4)
+      names.push_back(f.bytes);
+    if (f.number != 5)
+      continue;
+    auto d = parse(context, f.bytes, Type::sequenceOf(*type.inner), depth + 1);
+    if (!d.ok())
+      return d;
+    values = std::move(*d);
+  }
+  Tensor keys = Tensor::vector(numbers);
+  if (type.element == ElementType::String) {
+    keys = Tensor(ElementType::String, {int64_t(names.size())});
+    keys.mutableStrings() = std::move(names);
+  } else if (type.element != ElementType::Int64) {
+    return absl::UnimplementedError("keys of a map that are neither int64 nor strings");
+  }
+  if (keys.size() != int64_t(values.elements().size()))
+    return absl::InvalidArgumentError(
+        absl::StrCat("a map of ", keys.size(), " keys and ", values.elements().size(), " values"));
+  return Datum::map(std::move(keys), *values.items);
+}
+
 absl::StatusOr<Datum> parse(Context &context, const std::string &bytes, const Type &type, unsigned depth) {
   if (depth > 16)
     return absl::InvalidArgumentError("values are nested too deeply");
-  if (type.kind != Type::Sequence && type.kind != Type::Optional) {
+  if (type.kind != Type::Sequence && type.kind != Type::Optional && type.kind != Type::Map) {
     auto t = parseTensorProto(context, bytes);
     if (!t.ok())
       return t.status();
@@ -80,12 +123,14 @@ absl::StatusOr<Datum> parse(Context &context, const std::string &bytes, const Ty
   auto parts = fields(bytes);
   if (!parts)
     return absl::InvalidArgumentError("malformed message");
-  // SequenceProto and OptionalProto: 3 tensors, 5 sequences, 7 optionals.
+  if (type.kind == Type::Map)
+    return parseMap(context, *parts, type, depth);
+  // SequenceProto and OptionalProto: 3 tensors, 5 sequences, 6 maps, 7 optionals.
   std::vector<Datum> items;
-  for (auto &[number, content] : *parts) {
-    if (number != 3 && number != 5 && number != 7)
+  for (const Field &f : *parts) {
+    if (f.number != 3 && f.number != 5 && f.number != 6 && f.number != 7)
       continue;
-    auto d = parse(context, content, *type.inner, depth + 1);
+    auto d = parse(context, f.bytes, *type.inner, depth + 1);
     if (!d.ok())
       return d;
     items.push_back(std::move(*d));

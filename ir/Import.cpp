@@ -110,12 +110,8 @@ Type ProtoReader::type(const pb::TypeProto &p, unsigned depth) {
     return Type::sequenceOf(type(p.sequence_type().elem_type(), depth + 1));
   case pb::TypeProto::kOptionalType:
     return Type::optionalOf(type(p.optional_type().elem_type(), depth + 1));
-  case pb::TypeProto::kMapType: {
-    Type t = Type::sequenceOf(type(p.map_type().value_type(), depth + 1));
-    t.kind = Type::Map;
-    t.element = static_cast<ElementType>(p.map_type().key_type());
-    return t;
-  }
+  case pb::TypeProto::kMapType:
+    return Type::mapOf(static_cast<ElementType>(p.map_type().key_type()), type(p.map_type().value_type(), depth + 1));
   case pb::TypeProto::kOpaqueType: {
     Type t;
     t.kind = Type::Opaque;

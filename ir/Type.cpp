@@ -72,7 +72,10 @@ std::string schemaName(const Type &type) {
   case Type::Optional:
     return inner.empty() ? "" : "optional(" + inner + ")";
   case Type::Map:
-    return inner.empty() ? "" : "map(" + element + "," + inner + ")";
+    // A schema names the element where the values are tensors.
+    return inner.empty()
+               ? ""
+               : "map(" + element + "," + (type.inner->isTensor() ? nameOf(type.inner->element).str() : inner) + ")";
   default:
     return "";
   }

@@ -32,6 +32,11 @@ struct Type {
   }
   static Type sequenceOf(Type element) { return container(Sequence, std::move(element)); }
   static Type optionalOf(Type element) { return container(Optional, std::move(element)); }
+  static Type mapOf(ElementType key, Type value) {
+    Type t = container(Map, std::move(value));
+    t.element = key;
+    return t;
+  }
 
   bool isTensor() const { return kind == Tensor; }
   bool isKnown() const { return kind != Unknown; }

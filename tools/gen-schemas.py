@@ -51,7 +51,8 @@ class Table:
         self.type_sets, self.formals, self.attrs, self.constraints, self.schemas = {}, [], [], [], []
 
     def type_set(self, types):
-        key = ' '.join(sorted(types))
+        # Blanks separate types, so that "map(int64, float)" is written without one.
+        key = ' '.join(sorted(t.replace(', ', ',') for t in types))
         return self.type_sets.setdefault(key, len(self.type_sets))
 
     def span(self, pool, items):

@@ -1,6 +1,7 @@
 // Cases of single nodes.
 #include "OperatorCases.h"
 
+#include "onnxopt/exec/Inputs.h"
 #include "onnxopt/ir/text/Parser.h"
 
 namespace onnxopt {
@@ -43,6 +44,60 @@ const char *const moreCases[] = {
     "\"b\"]> "
     "(x)",
     "(float[2] x) <float[2] x = {1,2}> => ai.onnx.ml.LabelEncoder <classes_strings = [\"1\", \"2\"]> (x)",
+    "(map(int64, float) m) <> => ai.onnx.ml.CastMap (m)",
+    "(map(int64, string) m) <> => ai.onnx.ml.CastMap <cast_to = \"TO_STRING\"> (m)",
+    "(string[2] x) <string[2] x = {\"a\", \"c\"}> => ai.onnx.ml.CategoryMapper <cats_int64s = [2], cats_strings = "
+    "[\"a\"]> "
+    "(x)",
+    "(map(int64, float) m) <> => ai.onnx.ml.CastMap <cast_to = \"TO_INT64\"> (m)",
+    "(map(int64, float) m) <> => ai.onnx.ml.CastMap <cast_to = \"TO_STRING\", map_form = \"SPARSE\", max_map = 4> (m)",
+    "(map(int64, float) m) <> => ai.onnx.ml.DictVectorizer <int64_vocabulary = [1, 0, 5]> (m)",
+    "(map(int64, double) m) <> => ai.onnx.ml.DictVectorizer <int64_vocabulary = [1, 0, 5]> (m)",
+    "(map(int64, string) m) <> => ai.onnx.ml.DictVectorizer <int64_vocabulary = [1, 0, 5]> (m)",
+    "(map(string, float) m) <> => ai.onnx.ml.DictVectorizer <string_vocabulary = [\"b\", \"z\"]> (m)",
+    "(map(string, double) m) <> => ai.onnx.ml.DictVectorizer <string_vocabulary = [\"b\", \"z\"]> (m)",
+    "(map(string, int64) m) <> => ai.onnx.ml.DictVectorizer <string_vocabulary = [\"b\", \"z\"]> (m)",
+    "(int64[2] x) <int64[2] x = {1,2}> => ai.onnx.ml.CategoryMapper <cats_int64s = [2, 3], cats_strings = [\"a\", "
+    "\"b\"]> "
+    "(x)",
+    "(int64[2] x) <int64[2] x = {1,2}> => ai.onnx.ml.OneHotEncoder <cats_int64s = [2, 3]> (x)",
+    "(string[2] x) <string[2] x = {\"a\", \"c\"}> => ai.onnx.ml.OneHotEncoder <cats_strings = [\"a\", \"b\"]> (x)",
+    "(float[1,2] x, float[1,3] y) <float[1,2] x = {1,2}, float[1,3] y = {3,4,5}> => ai.onnx.ml.FeatureVectorizer "
+    "<inputdimensions = [2, 3]> (x, y)",
+    "(float[2,2] x) <float[2,2] x = {1,2,3,4}> => ai.onnx.ml.ZipMap <classlabels_int64s = [4, 2]> (x)",
+    "(float[2,2] x) <float[2,2] x = {1,2,3,4}> => ai.onnx.ml.ZipMap <classlabels_strings = [\"p\", \"q\"]> (x)",
+    "(float[2,2] x) <float[2,2] x = {1,2,3,4}> => ai.onnx.ml.LinearRegressor <coefficients = [0.5, 2.0, 1.0, -1.0], "
+    "intercepts = [1.0, 0.0], targets = 2> (x)",
+    "(float[2,2] x) <float[2,2] x = {1,2,3,4}> => ai.onnx.ml.LinearClassifier 2 <classlabels_ints = [3, 5], "
+    "coefficients = "
+    "[0.5, -2.0], intercepts = [1.0]> (x)",
+    "(float[2,2] x) <float[2,2] x = {1,2,3,4}> => ai.onnx.ml.LinearClassifier 2 <classlabels_strings = [\"p\", \"q\"], "
+    "coefficients = [0.5, -2.0, 1.0, 1.0], intercepts = [1.0, 0.0]> (x)",
+    "(float[2,2] x) <float[2,2] x = {1,2,3,4}> => ai.onnx.ml.SVMRegressor <coefficients = [0.5, -2.0], rho = [1.0]> "
+    "(x)",
+    "(float[2,1] x) <float[2,1] x = {1,2}> => ai.onnx.ml.SVMClassifier 2 <classlabels_ints = [3, 5], coefficients = "
+    "[0.5, "
+    "-2.0], rho = [0.5], support_vectors = [1.0, 2.0], vectors_per_class = [1, 1], kernel_type = \"RBF\", "
+    "kernel_params = "
+    "[0.5, 0.0, 0.0]> (x)",
+    "(float[2,1] x) <float[2,1] x = {1,2}> => ai.onnx.ml.SVMClassifier 2 <classlabels_strings = [\"p\", \"q\"], "
+    "coefficients = [0.5, -2.0], rho = [0.5]> (x)",
+    "(float[2,1] x) <float[2,1] x = {1,2}> => ai.onnx.ml.TreeEnsembleRegressor <n_targets = 1, nodes_featureids = [0, "
+    "0, 0], nodes_modes = [\"BRANCH_LEQ\", \"LEAF\", \"LEAF\"], nodes_nodeids = [0, 1, 2], "
+    "nodes_treeids = [0, 0, 0], nodes_truenodeids = [1, 0, 0], nodes_falsenodeids = [2, 0, 0], nodes_values = [1.5, "
+    "0.0, 0.0], "
+    "target_treeids = [0, 0], target_nodeids = [1, 2], target_ids = [0, 0], target_weights = [1.0, 2.0]> (x)",
+    "(float[2,1] x) <float[2,1] x = {1,2}> => ai.onnx.ml.TreeEnsembleClassifier 2 <classlabels_int64s = [3, 5], "
+    "nodes_featureids = [0, 0, 0], nodes_modes = [\"BRANCH_LEQ\", \"LEAF\", \"LEAF\"], nodes_nodeids = [0, 1, 2], "
+    "nodes_treeids = [0, 0, 0], nodes_truenodeids = [1, 0, 0], nodes_falsenodeids = [2, 0, 0], nodes_values = [1.5, "
+    "0.0, 0.0], "
+    "class_treeids = [0, 0], class_nodeids = [1, 2], class_ids = [0, 1], class_weights = [1.0, 2.0]> (x)",
+    "(float[2,1] x) <float[2,1] x = {1,2}> => ai.onnx.ml.TreeEnsembleClassifier 2 <classlabels_strings = [\"p\", "
+    "\"q\"], nodes_featureids = [0, 0, 0], nodes_modes = [\"BRANCH_LEQ\", \"LEAF\", \"LEAF\"], nodes_nodeids = [0, 1, "
+    "2], "
+    "nodes_treeids = [0, 0, 0], nodes_truenodeids = [1, 0, 0], nodes_falsenodeids = [2, 0, 0], nodes_values = [1.5, "
+    "0.0, 0.0], "
+    "class_treeids = [0, 0], class_nodeids = [1, 2], class_ids = [1, 1], class_weights = [1.0, 2.0]> (x)",
     "(float[1,2] x, float[2] b) <float[1,2] x = {1,2}, float[2] b = {1,2}> => com.microsoft.BiasGelu (x, b)",
     "(float[2] x) <float[2] x = {1,2}> => com.microsoft.Gelu (x)",
     "(float[2] x) <float[2] x = {1,2}> => com.microsoft.FastGelu (x)",
@@ -141,6 +196,8 @@ Case parseCase(Context &context, llvm::StringRef text) {
   for (const auto &v : c.model->graph().inputs())
     if (v->initializer())
       c.inputs[v->name().str()] = Datum(*v->initializer()->read());
+  const absl::Status drawn = exec::drawInputs(*c.model, {}, c.inputs); // maps have no initializers
+  EXPECT_TRUE(drawn.ok()) << drawn.message() << "\n" << model;
   return c;
 }
 

@@ -9,6 +9,8 @@
 namespace onnxopt {
 namespace {
 
+bool isOfMaps(llvm::StringRef type) { return type.contains("map("); }
+
 /// The type T of "tensor(T)", "seq(tensor(T))", "optional(tensor(T))" and "optional(seq(tensor(T)))"; no type for maps.
 std::optional<ElementType> elementOf(llvm::StringRef type) {
   if (type.consume_front("optional("))
@@ -101,6 +103,12 @@ bool convertOperands(Case &c, Node &n, schema::Schema s, Bindings &bound, std::s
       return false;
     bool variable = !llvm::StringRef(f->type).contains('(');
     std::string type = typeOf(it->second);
+    if (isOfMaps(type)) { // stays what it is
+      if (variable && bound.try_emplace(f->type, type).first->second != type)
+        return false;
+      seen.insert(v);
+      continue;
+    }
     if (seen.count(v)) {
       if (variable && bound.try_emplace(f->type, type).first->second != type)
         return false;
@@ -243,7 +251,9 @@ std::optional<Datum> Converter::convert(const Datum &d, llvm::StringRef type) {
 std::string typeOf(const Datum &d) {
   if (d.isTensor())
     return schemaName(Type::tensor(d.tensor.type()));
-  if (d.isSequence() && !d.elements().empty() && d.elements()[0].isTensor())
+  if (d.kind == Datum::MapKind && !d.elements().empty())
+    return schemaName(Type::mapOf(d.tensor.type(), Type::tensor(d.elements()[0].tensor.type())));
+  if (d.isSequence() && !d.elements().empty())
     return "seq(" + typeOf(d.elements()[0]) + ")";
   return "";
 }
@@ -312,7 +322,7 @@ std::vector<Goal> goalsOf(schema::Schema s) {
       llvm::SmallVector<llvm::StringRef, 16> types;
       s.allowedTypes(f).split(types, ' ', -1, false);
       for (llvm::StringRef type : types)
-        if (Goal goal{s, f.type, type.str()}; elementOf(type) && !undefined.count(goal.name()))
+        if (Goal goal{s, f.type, type.str()}; (elementOf(type) || isOfMaps(type)) && !undefined.count(goal.name()))
           goals.push_back(goal);
     }
   return goals;
