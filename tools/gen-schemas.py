@@ -114,7 +114,8 @@ def main(out):
     from onnxruntime.capi import onnxruntime_pybind11_state as state
     t = Table()
     for s in state.get_all_operator_schema():
-        if s.domain == 'com.microsoft':
+        # onnxruntime's optimizer writes SimplifiedLayerNormalization into the default domain.
+        if s.domain == 'com.microsoft' or (s.domain, s.name) == ('', 'SimplifiedLayerNormalization'):
             t.add(s)
     t.write(os.path.join(out, 'Microsoft.cpp'), 'microsoftTable', f'onnxruntime {onnxruntime.__version__}')
 

@@ -8,6 +8,7 @@
 #include "onnxopt/ir/Import.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -185,34 +186,27 @@ std::string fileName(llvm::StringRef name) {
 void listOperators() {
   Context context;
   OpRegistry &registry = operatorsOf(context);
-  struct Row {
-    std::string versions, missing;
-    bool rule = false, kernel = false, body = false;
-  };
-  std::map<std::pair<std::string, std::string>, Row> rows;
-  unsigned total = 0, ruled = 0, kernels = 0;
+  enum Column { Kernel, RuleOnly, Missing };
+  std::map<std::pair<std::string, std::string>, std::array<std::string, 3>> rows;
+  unsigned counts[3] = {};
   schema::forEach([&](schema::Schema s) {
-    if (s.domain() == "com.microsoft" && !registry.find(s.domain(), s.name()))
-      return;
     const OpDefinition *d = registry.find(s.domain(), s.name());
+    if (s.domain() == "com.microsoft" && !d)
+      return;
     const OpFacts *f = d ? d->at(s.sinceVersion()) : nullptr;
-    Row &r = rows[{s.domain().str(), s.name().str()}];
-    bool fine = f && f->infer && f->eval;
-    std::string &list = fine ? r.versions : r.missing;
+    const Column column = !f || !f->infer ? Missing : f->eval ? Kernel : RuleOnly;
+    ++counts[column];
+    std::string &list = rows[{s.domain().str(), s.name().str()}][column];
     list += (list.empty() ? "" : ", ") + std::to_string(s.sinceVersion());
-    r.rule |= f && f->infer;
-    r.kernel |= f && f->eval;
-    r.body = s.hasBody();
-    ++total;
-    ruled += f && f->infer;
-    kernels += f && f->eval;
   });
-  std::printf("%u of %u operator versions have a shape rule, %u a kernel.\n\n| operator | defined versions | not "
-              "defined |\n|---|---|---|\n",
-              ruled, total, kernels);
-  for (const auto &[key, r] : rows)
-    std::printf("| %s%s | %s | %s |\n", key.first.empty() ? "" : (key.first + "::").c_str(), key.second.c_str(),
-                r.versions.c_str(), r.missing.c_str());
+  std::printf("Of %u operator versions, %u have a shape rule and a kernel, %u a shape rule only.\n\n"
+              "| operator | versions with a kernel | with a shape rule only | not defined |\n|---|---|---|---|\n",
+              counts[Kernel] + counts[RuleOnly] + counts[Missing], counts[Kernel], counts[RuleOnly]);
+  for (const auto &[key, columns] : rows)
+    std::printf("| %s%s | %s | %s | %s |\n", key.first.empty() ? "" : (key.first + "::").c_str(), key.second.c_str(),
+                columns[Kernel].c_str(), columns[RuleOnly].c_str(), columns[Missing].c_str());
+  std::puts(
+      "\nGradient differentiates the graph around it, which takes a derivative of each operator; none is there yet.");
 }
 
 } // namespace

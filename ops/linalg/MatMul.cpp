@@ -188,6 +188,8 @@ static void inferFusedMatMul(InferContext &ctx) {
   inferMatMulFrom(ctx, a, b, elementOr(ctx, 0));
 }
 ONNXOPT_DEFINE_MS_OP(FusedMatMul) { op.since(1, {.infer = inferFusedMatMul, .eval = evalFusedMatMul}); }
+ONNXOPT_DEFINE_MS_OP(TransposeMatMul) { op.since(1, {.infer = inferFusedMatMul, .eval = evalFusedMatMul}); }
+ONNXOPT_DEFINE_MS_OP(FusedMatMulActivation) { op.since(1, {.infer = inferFusedMatMul}); }
 
 // MatMulInteger, QLinearMatMul
 
@@ -250,6 +252,24 @@ static void inferMatMulIntegerToFloat(InferContext &ctx) { inferMatMulAs(ctx, 0,
 ONNXOPT_DEFINE_MS_OP(MatMulIntegerToFloat) {
   op.since(1, {.infer = inferMatMulIntegerToFloat, .eval = evalMatMulIntegerToFloat}).single({2});
 }
+
+static void inferDynamicQuantizeMatMul(InferContext &ctx) { inferMatMulAs(ctx, 0, 1, ElementType::Float); }
+ONNXOPT_DEFINE_MS_OP(DynamicQuantizeMatMul) { op.since(1, {.infer = inferDynamicQuantizeMatMul}); }
+
+/// Weights that are packed with less than 8 bits: the attributes say the matrix's sizes, [K,N].
+static void inferPackedMatMul(InferContext &ctx) {
+  const Dim k = ctx.constantDim(ctx.getInt("K")), n = ctx.constantDim(ctx.getInt("N"));
+  if (!ctx.isRanked(0))
+    return ctx.setUnranked(0, elementOr(ctx, 0));
+  inferMatMulFrom(ctx, ctx.shape(0), {k, n}, elementOr(ctx, 0));
+}
+ONNXOPT_DEFINE_MS_OP(MatMulNBits) { op.since(1, {.infer = inferPackedMatMul}); }
+static void inferMatMulBnb4(InferContext &ctx) {
+  if (ctx.getInt("transB", 1))
+    return inferPackedMatMul(ctx);
+  ctx.setUnranked(0, elementOr(ctx, 0));
+}
+ONNXOPT_DEFINE_MS_OP(MatMulBnb4) { op.since(1, {.infer = inferMatMulBnb4}); }
 
 static absl::Status evalQLinearMatMul(EvalContext &ctx) {
   if (absl::Status s = checkQuantization(ctx, 0, true, {1, 2}); !s.ok())
@@ -346,6 +366,7 @@ static void inferGemm(InferContext &ctx) {
   ctx.setTensor(0, e, {m, n});
 }
 ONNXOPT_DEFINE_OP(Gemm) { op.since(1, {.infer = inferGemm, .eval = evalGemm}); }
+ONNXOPT_DEFINE_MS_OP(FusedGemm) { op.since(1, {.infer = inferGemm}); }
 
 // Det
 

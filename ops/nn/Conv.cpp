@@ -160,6 +160,9 @@ static absl::Status evalConv(EvalContext &ctx) {
 static void inferConv(InferContext &ctx) { inferConvFrom(ctx, 0, 1, elementOr(ctx, 0)); }
 ONNXOPT_DEFINE_OP(Conv) { op.since(1, {.infer = inferConv, .eval = evalConv}); }
 
+// onnxruntime's Conv with an activation, and a sum before it
+ONNXOPT_DEFINE_MS_OP(FusedConv) { op.since(1, {.infer = inferConv}); }
+
 // ConvInteger, QLinearConv
 
 static Tensor widen(const Tensor &t) {
@@ -226,6 +229,22 @@ static void inferQLinearConv(InferContext &ctx) { inferConvFrom(ctx, 0, 3, eleme
 ONNXOPT_DEFINE_OP(QLinearConv) {
   op.since(10, {.infer = inferQLinearConv, .eval = evalQLinearConv}).single({1, 2, 6, 7});
 }
+
+/// Channels come last where attribute channels_last says so; the sizes between are left open then.
+static void inferMicrosoftQLinearConv(InferContext &ctx) {
+  if (!ctx.getInt("channels_last", 0))
+    return inferQLinearConv(ctx);
+  const ElementType e = elementOr(ctx, 7);
+  if (!ctx.isRanked(0))
+    return ctx.setUnranked(0, e);
+  llvm::SmallVector<Dim, 5> out;
+  for (size_t i = 0; i < ctx.rank(0); ++i)
+    out.push_back(i == 0 ? ctx.shape(0)[0] : ctx.freshDim());
+  if (!out.empty() && ctx.isRanked(3) && ctx.rank(3))
+    out.back() = ctx.shape(3)[0];
+  ctx.setTensor(0, e, out);
+}
+ONNXOPT_DEFINE_MS_OP(QLinearConv) { op.since(1, {.infer = inferMicrosoftQLinearConv}).single({1, 2, 6, 7}); }
 
 // ConvTranspose
 

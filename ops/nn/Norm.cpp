@@ -210,12 +210,12 @@ static void inferRMSNormalization(InferContext &ctx) {
   ctx.setType(0, std::move(t));
 }
 ONNXOPT_DEFINE_OP(RMSNormalization) { op.since(23, {.infer = inferRMSNormalization, .eval = evalRMSNormalization}); }
-// Registered by onnxruntime in the default domain too.
+// onnxruntime's, in the default domain.
 static absl::Status evalSimplifiedLayerNormalization(EvalContext &ctx) {
   return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), &ctx.in(1), nullptr, ctx.getFloat("epsilon", 1e-5f), false,
                    -1, 1);
 }
-ONNXOPT_DEFINE_MS_OP(SimplifiedLayerNormalization) {
+ONNXOPT_DEFINE_OP(SimplifiedLayerNormalization) {
   op.since(1, {.infer = inferLayerNorm, .eval = evalSimplifiedLayerNormalization});
 }
 

@@ -240,6 +240,33 @@ ONNXOPT_DEFINE_OP(GlobalAveragePool) { op.since(1, {.infer = inferGlobal, .eval 
 ONNXOPT_DEFINE_OP(GlobalMaxPool) { op.since(1, {.infer = inferGlobal, .eval = evalGlobalMaxPool}); }
 ONNXOPT_DEFINE_OP(GlobalLpPool) { op.since(1, {.infer = inferGlobal, .eval = evalGlobalLpPool}); }
 
+// onnxruntime's pooling of quantized numbers, with channels second or last
+
+static void inferQLinearAveragePool(InferContext &ctx) {
+  if (!ctx.getInt("channels_last", 0))
+    return inferPool(ctx);
+  if (!ctx.isRanked(0))
+    return ctx.setUnranked(0, elementOr(ctx, 0));
+  llvm::SmallVector<Dim, 5> out;
+  for (size_t i = 0; i < ctx.rank(0); ++i)
+    out.push_back(i == 0 || i + 1 == ctx.rank(0) ? ctx.shape(0)[i] : ctx.freshDim());
+  ctx.setTensor(0, elementOr(ctx, 0), out);
+}
+ONNXOPT_DEFINE_MS_OP(QLinearAveragePool) { op.since(1, {.infer = inferQLinearAveragePool}).single({1, 2, 3, 4}); }
+
+static void inferQLinearGlobalAveragePool(InferContext &ctx) {
+  if (!ctx.isRanked(0))
+    return ctx.setUnranked(0, elementOr(ctx, 0));
+  const size_t channels = ctx.getInt("channels_last", 0) ? ctx.rank(0) - 1 : 1;
+  llvm::SmallVector<Dim, 5> out;
+  for (size_t i = 0; i < ctx.rank(0); ++i)
+    out.push_back(i == 0 || i == channels ? ctx.shape(0)[i] : ctx.constantDim(1));
+  ctx.setTensor(0, elementOr(ctx, 0), out);
+}
+ONNXOPT_DEFINE_MS_OP(QLinearGlobalAveragePool) {
+  op.since(1, {.infer = inferQLinearGlobalAveragePool}).single({1, 2, 3, 4});
+}
+
 // MaxUnpool
 
 static absl::StatusOr<Dims> unpoolDims(EvalContext &ctx) {
