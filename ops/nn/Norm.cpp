@@ -212,11 +212,14 @@ static void inferRMSNormalization(InferContext &ctx) {
 ONNXOPT_DEFINE_OP(RMSNormalization) { op.since(23, {.infer = inferRMSNormalization, .eval = evalRMSNormalization}); }
 // onnxruntime's, in the default domain.
 static absl::Status evalSimplifiedLayerNormalization(EvalContext &ctx) {
-  return layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), &ctx.in(1), nullptr, ctx.getFloat("epsilon", 1e-5f), false,
-                   -1, 1);
+  const absl::Status status = layerNorm(ctx, ctx.in(0), ctx.getInt("axis", -1), &ctx.in(1), nullptr,
+                                        ctx.getFloat("epsilon", 1e-5f), false, -1, 1);
+  if (status.ok() && ctx.wants(1) && ctx.getInt("stash_type", 1) == int64_t(ElementType::Double))
+    ctx.set(1, toDouble(ctx.results[1].tensor));
+  return status;
 }
 ONNXOPT_DEFINE_OP(SimplifiedLayerNormalization) {
-  op.since(1, {.infer = inferLayerNorm, .eval = evalSimplifiedLayerNormalization});
+  op.since(1, {.infer = inferRMSNormalization, .eval = evalSimplifiedLayerNormalization});
 }
 
 static absl::Status skipNorm(EvalContext &ctx, bool center) {

@@ -103,6 +103,10 @@ const char *const moreCases[] = {
     "(float[2] x) <float[2] x = {1,2}> => com.microsoft.FastGelu (x)",
     "(float[2] x) <float[2] x = {1,2}> => com.microsoft.QuickGelu (x)",
     "(float[1,2] x, float[2,1] y) <float[1,2] x = {1,2}, float[2,1] y = {1,2}> => com.microsoft.FusedMatMul (x, y)",
+    "(float[1,2] x, float[2,1] y) <float[1,2] x = {1,2}, float[2,1] y = {1,2}> => com.microsoft.TransposeMatMul (x, y)",
+    "(float[1,2] x, float[2] s) <float[1,2] x = {1,2}, float[2] s = {1,2}> => SimplifiedLayerNormalization 2 (x, s)",
+    "(float[1,2] x, float[2] s) <float[1,2] x = {1,2}, float[2] s = {1,2}> => SimplifiedLayerNormalization 2 "
+    "<stash_type = 11> (x, s)",
     "(float[2] x, float s) <float[2] x = {1,2}, float s = {2}> => com.microsoft.QuantizeLinear (x, s)",
     "(float[2] x, float s, uint8 z) <float[2] x = {1,2}, float s = {2}, uint8 z = {1}> => com.microsoft.QuantizeLinear "
     "(x, "
