@@ -2,7 +2,8 @@
 """Shapes of real models: resolution.py ONNX_OPT MODELS_DIR
 
 For each model: the values that nodes compute (bodies of control flow included), how many of them shape-infer resolves (each
-dim a constant or an expression of the inputs' sizes), and its time for each node, medians of 5 runs.
+dim a constant or an expression of the inputs' sizes), and its time for each node, medians of 5 runs. Values in branches that
+are proved never to run have a column of their own.
 """
 import glob
 import os
@@ -14,8 +15,8 @@ import tempfile
 
 
 def main(tool, folder):
-    print('| model | values | resolved | % | us a node |\n|---|---|---|---|---|')
-    total = found = 0
+    print('| model | values | resolved | % | never computed | us a node |\n|---|---|---|---|---|---|')
+    total = found = dead = 0
     with tempfile.TemporaryDirectory() as tmp:
         for path in sorted(glob.glob(f'{folder}/*.onnx')):
             times = []
@@ -24,11 +25,12 @@ def main(tool, folder):
                                    capture_output=True, text=True, check=True)
                 text = r.stdout + r.stderr
                 times.append(float(re.search(r'([\d.]+) ms', text)[1]))
-            values, resolved = int(re.search(r'(\d+)\s+values', text)[1]), int(re.search(r'(\d+)\s+fully', text)[1])
-            total, found = total + values, found + resolved
-            print(f'| {os.path.basename(path)[:-5]} | {values} | {resolved} | {100 * resolved / values:.1f} | '
-                  f'{1000 * statistics.median(times) / values:.1f} |')
-    print(f'| all | {total} | {found} | {100 * found / total:.1f} | |')
+            values, resolved, never = (int((re.search(rf'(\d+)\s+{what}', text) or [0, 0])[1])
+                                       for what in ('values', 'fully', 'never'))
+            total, found, dead = total + values, found + resolved, dead + never
+            print(f'| {os.path.basename(path)[:-5]} | {values} | {resolved} | {100 * resolved / values:.1f} | {never} | '
+                  f'{1000 * statistics.median(times) / (values + never):.1f} |')
+    print(f'| all | {total} | {found} | {100 * found / total:.2f} | {dead} | |')
 
 
 if __name__ == '__main__':

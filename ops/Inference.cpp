@@ -83,11 +83,41 @@ public:
       }
       facts[v.get()] = std::move(f);
     }
-    for (Node &n : g.nodes())
-      runNode(n);
+    runFrom(g, g.nodes().begin());
+  }
+
+  /// Infers the nodes from `at` on, in order; stops where a supposition is disproved.
+  void runFrom(Graph &g, llvm::iplist<Node>::iterator at) {
+    for (; at != g.nodes().end() && !supposition.isOver(); ++at) {
+      runNode(*at);
+      if (losesRank(*at))
+        excludeBranch(g, at);
+    }
   }
 
   void runNode(Node &n);
+  /// The branch of an If that a known condition takes; null where it is not known, or `n` is no If.
+  const Graph *takenBranch(const Node &n) const {
+    const ValueFact *f = n.is("If") && n.numOperands() && n.operand(0) ? find(n.operand(0)) : nullptr;
+    std::optional<bool> condition;
+    if (f && f->value && f->value->elements.size() == 1 && f->value->elements[0].isConstant())
+      condition = f->value->elements[0].constant() != 0;
+    else if (f && f->constant && f->constant->size() == 1)
+      condition = f->constant->intAt(0) != 0;
+    return condition ? NodeView(n).getGraph(*condition ? "then_branch" : "else_branch") : nullptr;
+  }
+  bool losesRank(const Node &n) const;
+  void excludeBranch(Graph &g, llvm::iplist<Node>::iterator at);
+
+  /// What is being tried: that an If takes one of its branches. See excludeBranch.
+  struct Supposition {
+    unsigned depth = 0;     ///< suppositions within each other
+    bool isCertain = true;  ///< the node at hand runs whenever what follows the If does
+    bool disproved = false; ///< a node that is certain to run cannot run
+    int64_t budget = 20000; ///< nodes to visit, in all suppositions together
+    bool isOver() const { return depth && (disproved || budget <= 0); }
+  } supposition;
+
   void report(std::string code, std::string path, std::string message, Severity severity) {
     if (owner_.options_.diagnose && !silent)
       owner_.diagnostics_.push_back({severity, std::move(code), std::move(path), std::move(message)});
@@ -250,7 +280,62 @@ bool Inference::Engine::callFunction(const Node &call, llvm::ArrayRef<InferConte
   return true;
 }
 
+/// Whether the branches of an If give a result of different ranks, and which one is taken is not known.
+bool Inference::Engine::losesRank(const Node &n) const {
+  if (!n.is("If") || n.regions().size() != 2)
+    return false;
+  for (unsigned i = 0; i < n.numResults(); ++i) {
+    const ValueFact *joined = find(n.result(i));
+    if (!joined || !joined->type.isTensor() || joined->type.ranked)
+      continue;
+    if (llvm::all_of(n.regions(), [&](Graph *g) {
+          const ValueFact *f = i < g->outputs().size() ? find(g->returnNode()->operand(i)) : nullptr;
+          return f && f->type.isTensor() && f->type.ranked;
+        }))
+      return true;
+  }
+  return false;
+}
+
+/// Supposes one branch of an If after the other. Where the nodes after it cannot run on what one of them gives, no run
+/// that succeeds takes it: the results are those of the other. (An LSTM takes rank 3 only, for example.) What is
+/// inferred of the nodes after the If is inferred again by the caller.
+void Inference::Engine::excludeBranch(Graph &g, llvm::iplist<Node>::iterator at) {
+  if (supposition.depth >= 2 || supposition.budget <= 0)
+    return;
+  const Node &n = *at;
+  llvm::SmallVector<ValueFact, 2> joined, branches[2];
+  for (const auto &v : n.results())
+    joined.push_back(facts[v.get()]);
+  for (unsigned b : {0, 1})
+    for (unsigned i = 0; i < n.numResults(); ++i) {
+      const ValueFact *f = find(n.regions()[b]->returnNode()->operand(i));
+      branches[b].push_back(f ? *f : ValueFact());
+    }
+  auto suppose = [&](llvm::ArrayRef<ValueFact> results) {
+    for (unsigned i = 0; i < n.numResults(); ++i)
+      facts[n.result(i)] = results[i];
+  };
+  bool fails[2];
+  const bool wasSilent = silent;
+  for (unsigned b : {0, 1}) {
+    suppose(branches[b]);
+    const Supposition outer = supposition;
+    silent = supposition.isCertain = true;
+    supposition.disproved = false;
+    ++supposition.depth;
+    runFrom(g, std::next(at));
+    fails[b] = supposition.disproved;
+    const int64_t left = supposition.budget;
+    supposition = outer;
+    supposition.budget = left;
+  }
+  silent = wasSilent;
+  suppose(fails[0] == fails[1] ? llvm::ArrayRef<ValueFact>(joined) : branches[fails[0] ? 1 : 0]);
+}
+
 void Inference::Engine::runNode(Node &n) {
+  supposition.budget -= supposition.depth > 0;
   auto findFact = [&](const Value *v) { return find(v); };
   auto region = [&](Graph &g, llvm::ArrayRef<InferContext::Fact> in, llvm::SmallVectorImpl<InferContext::Fact> &out) {
     if (depth > 32)
@@ -266,7 +351,11 @@ void Inference::Engine::runNode(Node &n) {
         f.type = *g.inputs()[i]->declaredType();
       facts[g.inputs()[i].get()] = std::move(f);
     }
+    // A body runs for sure only where it is the branch that a known condition takes.
+    const bool wasCertain = supposition.isCertain;
+    supposition.isCertain &= takenBranch(n) == &g;
     runGraph(g);
+    supposition.isCertain = wasCertain;
     for (unsigned i = 0; i < g.outputs().size(); ++i) {
       InferContext::Fact f;
       if (const ValueFact *v = find(g.returnNode()->operand(i))) {
@@ -334,8 +423,10 @@ void Inference::Engine::runNode(Node &n) {
                                               }),
                                   owner_.diagnostics_.end());
       }
-      if (!ctx.error.empty())
+      if (!ctx.error.empty()) {
+        supposition.disproved |= supposition.isCertain;
         report("ONNX-SHAPE-001", pathOf(n), ctx.error, owner_.options_.contradiction);
+      }
     }
     // Small constants are computed outright.
     if (arity && ctx.error.empty() && facts_->eval && facts_->pure && facts_->deterministic && n.regions().empty() &&
@@ -426,6 +517,13 @@ void Inference::run() {
 }
 
 const ValueFact *Inference::fact(const Value *v) const { return engine_ && v ? engine_->find(v) : nullptr; }
+
+bool Inference::mayRun(const Graph &body) const {
+  for (const Graph *g = &body; const Node *n = g->parentNode(); g = n->graph())
+    if (const Graph *taken = engine_ ? engine_->takenBranch(*n) : nullptr; taken && taken != g)
+      return false;
+  return true;
+}
 
 Type Inference::typeOf(const Value *v) const {
   const ValueFact *f = fact(v);

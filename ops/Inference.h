@@ -28,6 +28,8 @@ public:
   void run();
   /// Null for values in function bodies and where nothing is known.
   const ValueFact *fact(const Value *v) const;
+  /// False for a body in a branch of an If whose condition is known to take the other one.
+  bool mayRun(const Graph &body) const;
   /// The inferred type, else the declared one of an input; Unknown otherwise.
   Type typeOf(const Value *v) const;
   llvm::ArrayRef<Diagnostic> diagnostics() const { return diagnostics_; }

@@ -29,22 +29,22 @@ public:
     for (const Diagnostic &d : inference.diagnostics())
       ctx.remark("shape-infer", d.path, d.code + ": " + d.message);
     bool changed = false;
-    uint64_t values = 0, resolved = 0;
+    uint64_t values = 0, resolved = 0, never = 0; // those of branches that never run are counted by themselves
     auto visit = [&](Graph &g) {
       if (g.function())
         return; // a body's types depend on the call
-      bool isMain = !g.parentNode();
+      const bool isMain = !g.parentNode(), runs = inference.mayRun(g);
       for (Node &n : g.nodes())
         for (const auto &r : n.results()) {
           if (r->name().empty() && !r->hasUses())
             continue;
           const ValueFact *f = inference.fact(r.get());
-          ++values;
+          ++(runs ? values : never);
           if (!f || !f->type.isKnown() || (f->type.isTensor() && !f->type.hasElement()))
             continue;
           bool exact = f->type.isTensor() && f->type.ranked &&
                        llvm::none_of(f->type.dims, [](Dim d) { return !d || d.dependsOnRun(); });
-          resolved += exact || (!f->type.isTensor() && f->type.isKnown());
+          resolved += runs && (exact || (!f->type.isTensor() && f->type.isKnown()));
           changed |= declare(*r, f->type);
         }
       for (unsigned i = 0; i < g.outputs().size(); ++i) {
@@ -69,6 +69,7 @@ public:
     forEachGraph(model, visit);
     ctx.statistics["shape-infer"]["values"] = values;
     ctx.statistics["shape-infer"]["fully resolved"] = resolved;
+    ctx.statistics["shape-infer"]["never computed"] = never;
     return changed;
   }
 
