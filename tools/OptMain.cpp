@@ -51,6 +51,7 @@ Without -o the text form goes to standard output. Files named .onnxtxt are text.
   --reproducer=FILE        where a failure is described (default: the output's name with .reproducer added)
   --roundtrip              write the model as it is, faults included; no pass
   --no-prove               do not check the passes' claims to have changed something
+  --version                the version, and the opset that it was written for
   --help                   this text and all passes
 
 Not there yet: --bisect.
@@ -147,9 +148,14 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
                     "--print-ir-after-all",
                     "--no-prove",
                     "--roundtrip",
+                    "--version",
                     "--help"});
   if (!args.error().empty())
     return reportError(args.error());
+  if (args.has("--version")) {
+    std::printf("onnx-opt " ONNXOPT_VERSION " (ai.onnx %d, ai.onnx.ml %d)\n", kReviewedOpset, kReviewedMlOpset);
+    return 0;
+  }
   if (args.has("--help")) {
     std::printf("%s\npasses:\n", kUsage);
     for (const auto &[name, entry] : registry.entries()) {
