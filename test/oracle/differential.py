@@ -26,8 +26,19 @@ DEPARTS = {
 }
 
 
+# Operators whose shapes the official checker infers wrongly; each with the reason.
+CHECKER_ERRS = {
+    'Attention': 'a sequence length of 0 in result 3 where the value has symbolic sizes',
+}
+
+
 def departs_at(node):
     """Why onnxruntime may differ at this node, '' where it may not."""
+    attributes = {a.name: a for a in node.attribute}
+    if node.op_type == 'BatchNormalization' and 'training_mode' in attributes and attributes['training_mode'].i:
+        return 'the running mean is written over an operand that others read'
+    if node.op_type == 'Celu' and 'alpha' in attributes and attributes['alpha'].f == 0:
+        return 'x / 0 is not computed'
     if node.op_type == 'Resize' and any(a.s == b'align_corners' for a in node.attribute):
         return 'corners are aligned over the size before it is rounded down'
     return DEPARTS.get(node.op_type, '')
@@ -100,7 +111,8 @@ def examine(folder, tally):
     if not os.path.exists(optimized):
         return ['no optimized model was written']
     problems = []
-    if not before and (after := checker_says(optimized)):
+    after = '' if before else checker_says(optimized)
+    if after and not any(f'(op_type:{op})' in after for op in CHECKER_ERRS):
         problems.append('the checker rejects the optimized model: ' + after)
     if before:
         tally['checker rejects'] = tally.get('checker rejects', 0) + 1
