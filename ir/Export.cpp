@@ -74,7 +74,7 @@ public:
   absl::Status splice(const FileSource &from, uint64_t offset, uint64_t size) {
     while (size && from.fd() >= 0 && canSplice_) {
       off64_t at = offset;
-      ssize_t n = copy_file_range(from.fd(), &at, fd_, nullptr, std::min(size, kSpliceBytes), 0);
+      ssize_t n = copy_file_range(from.fd(), &at, fd_, nullptr, size, 0);
       if (n < 0 && errno == EINTR)
         continue;
       if (n <= 0) {
@@ -83,7 +83,6 @@ public:
       }
       offset += n;
       size -= n;
-      startWriting(n);
     }
     std::string buffer;
     while (size) {
@@ -115,16 +114,7 @@ public:
   }
 
 private:
-  static constexpr uint64_t kSpliceBytes = 64 << 20;
-
   AtomicFile() = default;
-  /// Has the kernel write the last `count` bytes to the disk while the next ones are copied. Else a file of gigabytes
-  /// fills what the kernel allows to be unwritten, and it slows the copy down to a fraction of the disk's speed.
-  void startWriting(uint64_t count) {
-    const off64_t end = lseek64(fd_, 0, SEEK_CUR);
-    if (end >= off64_t(count))
-      sync_file_range(fd_, end - off64_t(count), off64_t(count), SYNC_FILE_RANGE_WRITE); // a hint: errors show in fsync
-  }
   int fd_ = -1;
   bool canSplice_ = true;
   std::string target_, temporary_;
@@ -169,9 +159,15 @@ uint64_t inlinePayloadBytes(const Model &model) {
 }
 
 absl::Status writePieces(AtomicFile &f, llvm::ArrayRef<wire::Piece> pieces) {
-  for (const wire::Piece &p : pieces)
-    if (absl::Status s = p.source ? f.splice(*p.source, p.offset, p.size) : f.write(p.bytes); !s.ok())
+  // What lies together in the source is spliced in one call.
+  for (size_t i = 0; i < pieces.size();) {
+    const wire::Piece &p = pieces[i++];
+    uint64_t size = p.size;
+    for (; p.source && i < pieces.size() && pieces[i].source == p.source && pieces[i].offset == p.offset + size; ++i)
+      size += pieces[i].size;
+    if (absl::Status s = p.source ? f.splice(*p.source, p.offset, size) : f.write(p.bytes); !s.ok())
       return s;
+  }
   return absl::OkStatus();
 }
 
