@@ -424,7 +424,9 @@ void Inference::Engine::runNode(Node &n) {
                                   owner_.diagnostics_.end());
       }
       if (!ctx.error.empty()) {
-        supposition.disproved |= supposition.isCertain;
+        // A node that nobody uses may be left out by who runs the model.
+        supposition.disproved |=
+            supposition.isCertain && llvm::any_of(n.results(), [](const auto &r) { return r->hasUses(); });
         report("ONNX-SHAPE-001", pathOf(n), ctx.error, owner_.options_.contradiction);
       }
     }
