@@ -98,13 +98,9 @@ absl::StatusOr<Datum> parseMap(Context &context, const std::vector<Field> &parts
       return d;
     values = std::move(*d);
   }
-  Tensor keys = Tensor::vector(numbers);
-  if (type.element == ElementType::String) {
-    keys = Tensor(ElementType::String, {int64_t(names.size())});
-    keys.mutableStrings() = std::move(names);
-  } else if (type.element != ElementType::Int64) {
+  if (type.element != ElementType::Int64 && type.element != ElementType::String)
     return absl::UnimplementedError("keys of a map that are neither int64 nor strings");
-  }
+  Tensor keys = type.element == ElementType::String ? Tensor::stringVector(std::move(names)) : Tensor::vector(numbers);
   if (keys.size() != int64_t(values.elements().size()))
     return absl::InvalidArgumentError(
         absl::StrCat("a map of ", keys.size(), " keys and ", values.elements().size(), " values"));

@@ -70,17 +70,14 @@ absl::Status draw(const Type &type, const Value &v, const InputOptions &o, std::
     out = Datum::sequence(std::move(items));
     return absl::OkStatus();
   }
-  if (type.kind == Type::Map) {
+  if (type.kind == Type::Map && (type.element == ElementType::Int64 || type.element == ElementType::String)) {
     std::vector<Datum> values(3);
     for (Datum &d : values)
       if (absl::Status s = draw(*type.inner, v, o, dims, c, random, d); !s.ok())
         return s;
-    Tensor keys = Tensor::vector({0, 1, 2});
-    if (type.element == ElementType::String) {
-      keys = Tensor(ElementType::String, {3});
-      keys.mutableStrings() = {"a", "b", "c"};
-    }
-    out = Datum::map(std::move(keys), std::move(values));
+    out = Datum::map(type.element == ElementType::String ? Tensor::stringVector({"a", "b", "c"})
+                                                         : Tensor::vector({0, 1, 2}),
+                     std::move(values));
     return absl::OkStatus();
   }
   if (!type.isTensor() || !type.hasElement())

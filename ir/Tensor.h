@@ -39,6 +39,11 @@ public:
     std::copy(values.begin(), values.end(), t.mutableData<int64_t>());
     return t;
   }
+  static Tensor stringVector(std::vector<std::string> values) {
+    Tensor t(ElementType::String, {int64_t(values.size())});
+    t.mutableStrings() = std::move(values);
+    return t;
+  }
 
   ElementType type() const { return type_; }
   llvm::ArrayRef<int64_t> dims() const { return dims_; }

@@ -51,4 +51,11 @@ struct SymTensor {
   static SymTensor scalar(Dim d) { return {{}, {d}}; }
 };
 
+/// The truth of the one integer or element that is known of a value; nullopt where none is.
+inline std::optional<bool> knownBool(const SymTensor *value, const Tensor *constant) {
+  if (value && value->elements.size() == 1 && value->elements[0].isConstant())
+    return value->elements[0].constant() != 0;
+  return constant && constant->size() == 1 ? std::optional(constant->intAt(0) != 0) : std::nullopt;
+}
+
 } // namespace onnxopt

@@ -98,12 +98,9 @@ public:
   void runNode(Node &n);
   /// The branch of an If that a known condition takes; null where it is not known, or `n` is no If.
   const Graph *takenBranch(const Node &n) const {
-    const ValueFact *f = n.is("If") && n.numOperands() && n.operand(0) ? find(n.operand(0)) : nullptr;
-    std::optional<bool> condition;
-    if (f && f->value && f->value->elements.size() == 1 && f->value->elements[0].isConstant())
-      condition = f->value->elements[0].constant() != 0;
-    else if (f && f->constant && f->constant->size() == 1)
-      condition = f->constant->intAt(0) != 0;
+    const ValueFact *f = n.is("If") ? find(n.operand(0)) : nullptr;
+    const auto condition =
+        f ? knownBool(f->value ? &*f->value : nullptr, f->constant ? &*f->constant : nullptr) : std::nullopt;
     return condition ? NodeView(n).getGraph(*condition ? "then_branch" : "else_branch") : nullptr;
   }
   bool losesRank(const Node &n) const;

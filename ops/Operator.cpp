@@ -324,11 +324,8 @@ std::shared_ptr<const TensorData> constantOf(const Value *v) {
     std::copy(fs->begin(), fs->end(), t.mutableData<float>());
     return cached(std::move(t));
   }
-  if (const auto *ss = std::get_if<std::vector<std::string>>(&a.value)) {
-    Tensor t(ElementType::String, {int64_t(ss->size())});
-    t.mutableStrings() = *ss;
-    return cached(std::move(t));
-  }
+  if (const auto *ss = std::get_if<std::vector<std::string>>(&a.value))
+    return cached(Tensor::stringVector(*ss));
   return nullptr;
 }
 

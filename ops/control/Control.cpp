@@ -47,11 +47,8 @@ Type join(InferContext &ctx, const Type &a, const Type &b) {
 }
 
 std::optional<bool> knownBool(InferContext &ctx, unsigned i) {
-  if (const SymTensor *v = ctx.value(i); v && v->elements.size() == 1 && v->elements[0].isConstant())
-    return v->elements[0].constant() != 0;
-  if (auto c = ctx.constant(i); c && c->size() == 1)
-    return c->intAt(0) != 0;
-  return std::nullopt;
+  const std::optional<Tensor> constant = ctx.constant(i);
+  return onnxopt::knownBool(ctx.value(i), constant ? &*constant : nullptr);
 }
 
 bool asBool(const Datum &d) { return d.isTensor() && d.tensor.size() == 1 && d.tensor.data<uint8_t>()[0]; }

@@ -42,10 +42,9 @@ OpFacts unary(EvalFn eval, bool idempotent = false) {
           .reuse = kOverwrite};
 }
 /// For operators that change integers: the tracked value does not carry over.
-void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
 OpFacts changing(EvalFn eval, bool idempotent = false) {
   OpFacts f = unary(eval, idempotent);
-  f.infer = typeOnly;
+  f.infer = sameType;
   return f;
 }
 
@@ -340,7 +339,7 @@ static absl::Status evalPRelu(EvalContext &ctx) {
   return absl::OkStatus();
 }
 ONNXOPT_DEFINE_OP(PRelu) {
-  op.since(1, {.infer = typeOnly, .eval = evalPRelu, .elementwise = true, .reuse = kOverwrite});
+  op.since(1, {.infer = sameType, .eval = evalPRelu, .elementwise = true, .reuse = kOverwrite});
 }
 
 static absl::Status evalClip(EvalContext &ctx) {
@@ -417,5 +416,5 @@ static absl::Status evalBiasGelu(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_MS_OP(BiasGelu) { op.since(1, {.infer = typeOnly, .eval = evalBiasGelu}); }
-ONNXOPT_DEFINE_MS_OP(FastGelu) { op.since(1, {.infer = typeOnly, .eval = evalBiasGelu}); }
+ONNXOPT_DEFINE_MS_OP(BiasGelu) { op.since(1, {.infer = sameType, .eval = evalBiasGelu}); }
+ONNXOPT_DEFINE_MS_OP(FastGelu) { op.since(1, {.infer = sameType, .eval = evalBiasGelu}); }

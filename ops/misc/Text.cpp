@@ -9,8 +9,6 @@ using namespace onnxopt;
 using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
 
-static OpFacts native(InferFn infer, EvalFn eval) { return {.infer = infer, .eval = eval, .storage = Storage::Native}; }
-
 // StringConcat
 
 static absl::Status evalStringConcat(EvalContext &ctx) {

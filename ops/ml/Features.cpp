@@ -8,8 +8,6 @@ using namespace onnxopt;
 using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
 
-static OpFacts native(InferFn infer, EvalFn eval) { return {.infer = infer, .eval = eval, .storage = Storage::Native}; }
-
 static absl::Status evalBinarizer(EvalContext &ctx) {
   Tensor y = ctx.in(0);
   float threshold = ctx.getFloat("threshold", 0);
@@ -23,8 +21,7 @@ static absl::Status evalBinarizer(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-static void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-ONNXOPT_DEFINE_ML_OP(Binarizer) { op.since(1, native(typeOnly, evalBinarizer)); }
+ONNXOPT_DEFINE_ML_OP(Binarizer) { op.since(1, native(sameType, evalBinarizer)); }
 
 static absl::Status evalArrayFeatureExtractor(EvalContext &ctx) {
   const Tensor &x = ctx.in(0), &index = ctx.in(1);
@@ -122,7 +119,7 @@ static absl::Status evalImputer(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_ML_OP(Imputer) { op.since(1, native(typeOnly, evalImputer)); }
+ONNXOPT_DEFINE_ML_OP(Imputer) { op.since(1, native(sameType, evalImputer)); }
 
 // OneHotEncoder, FeatureVectorizer
 

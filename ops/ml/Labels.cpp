@@ -3,12 +3,11 @@
 #include "onnxopt/ops/support/Rules.h"
 
 #include <cmath>
+#include <numeric>
 
 using namespace onnxopt;
 using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
-
-static OpFacts native(InferFn infer, EvalFn eval) { return {.infer = infer, .eval = eval, .storage = Storage::Native}; }
 
 namespace {
 /// Keys or values of a label encoder as tensors, whichever attribute holds them.
@@ -26,12 +25,8 @@ std::optional<Tensor> labels(const NodeView &node, llvm::StringRef what) {
     std::copy(f.begin(), f.end(), t.mutableData<float>());
     return t;
   }
-  if (node.hasAttribute(base + "_strings")) {
-    std::vector<std::string> s = node.getStrings(base + "_strings");
-    Tensor t(ElementType::String, {int64_t(s.size())});
-    t.mutableStrings() = s;
-    return t;
-  }
+  if (node.hasAttribute(base + "_strings"))
+    return Tensor::stringVector(node.getStrings(base + "_strings"));
   return std::nullopt;
 }
 Tensor defaultLabel(const NodeView &node, ElementType type) {
@@ -66,11 +61,9 @@ static absl::Status evalLabelEncoder(EvalContext &ctx) {
   auto keys = labels(ctx, "keys"), values = labels(ctx, "values");
   if (ctx.version() < 2) { // classes_strings, both ways
     std::vector<std::string> classes = ctx.getStrings("classes_strings");
-    Tensor names(ElementType::String, {int64_t(classes.size())}),
-        numbers(ElementType::Int64, {int64_t(classes.size())});
-    names.mutableStrings() = classes;
-    for (size_t i = 0; i < classes.size(); ++i)
-      numbers.mutableData<int64_t>()[i] = int64_t(i);
+    const Tensor names = Tensor::stringVector(classes);
+    Tensor numbers(ElementType::Int64, {int64_t(classes.size())});
+    std::iota(numbers.mutableData<int64_t>(), numbers.mutableData<int64_t>() + classes.size(), 0);
     keys = x.isString() ? names : numbers;
     values = x.isString() ? numbers : names;
   }

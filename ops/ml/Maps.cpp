@@ -131,11 +131,7 @@ static absl::Status evalZipMap(EvalContext &ctx) {
   if (x.dim(x.rank() - 1) != n)
     return invalid(ctx, "operand 0 has " + std::to_string(x.dim(x.rank() - 1)) + " columns for " + std::to_string(n) +
                             " labels");
-  Tensor keys = Tensor::vector(numbers);
-  if (!names.empty()) {
-    keys = Tensor(ElementType::String, {n});
-    keys.mutableStrings() = names;
-  }
+  const Tensor keys = names.empty() ? Tensor::vector(numbers) : Tensor::stringVector(names);
   std::vector<Datum> maps;
   for (int64_t r = 0, rows = x.rank() == 1 ? 1 : x.dim(0); r < rows; ++r) {
     if (absl::Status s = ctx.step(n + 1); !s.ok())

@@ -7,10 +7,8 @@ using namespace onnxopt::rules;
 
 /// Size `axis` of operand `i`; null where it is not known.
 static Dim size(InferContext &ctx, unsigned i, size_t axis) {
-  return i < ctx.numOperands() && ctx.hasOperand(i) && ctx.isRanked(i) && axis < ctx.rank(i) ? ctx.shape(i)[axis]
-                                                                                             : Dim();
+  return ctx.isRanked(i) && axis < ctx.rank(i) ? ctx.shape(i)[axis] : Dim();
 }
-static bool given(InferContext &ctx, unsigned i) { return i < ctx.numOperands() && ctx.hasOperand(i); }
 static Dim orFresh(InferContext &ctx, Dim d) { return d ? d : ctx.freshDim(); }
 static Dim mul(InferContext &ctx, Dim a, Dim b) { return a && b ? ctx.dims().mul(a, b) : Dim(); }
 /// a / b where b divides a for sure.
@@ -39,7 +37,7 @@ static void inferSelfAttention(InferContext &ctx, unsigned typed, unsigned past)
   if (ctx.numResults() < 2)
     return;
   Dim total = sequence;
-  if (given(ctx, past)) {
+  if (ctx.hasOperand(past)) {
     const Dim before = size(ctx, past, 3);
     total = before && sequence ? ctx.dims().add(before, sequence) : Dim();
     if (ctx.getInt("past_present_share_buffer", 0))
@@ -62,19 +60,19 @@ static void inferMultiHeadAttention(InferContext &ctx) {
   const int64_t heads = ctx.getInt("num_heads");
   const Dim batch = size(ctx, 0, 0), sequence = size(ctx, 0, 1);
   Dim width, length = sequence; // of the values: their width in all, their number
-  const auto rankOf = [&](unsigned i) { return given(ctx, i) && ctx.isRanked(i) ? ctx.rank(i) : 0; };
+  const auto rankOf = [&](unsigned i) { return ctx.hasOperand(i) && ctx.isRanked(i) ? ctx.rank(i) : 0; };
   if (rankOf(0) == 5) {
     width = mul(ctx, size(ctx, 0, 2), size(ctx, 0, 4));
-  } else if (given(ctx, 2)) {
+  } else if (ctx.hasOperand(2)) {
     const bool split = rankOf(2) == 4;
     length = rankOf(2) ? size(ctx, 2, split ? 2 : 1) : Dim();
     width = !rankOf(2) ? Dim() : split ? mul(ctx, size(ctx, 2, 1), size(ctx, 2, 3)) : size(ctx, 2, 2);
-  } else if (given(ctx, 1)) {
+  } else if (ctx.hasOperand(1)) {
     length = size(ctx, 1, 1);
     width = rankOf(1) == 5 ? mul(ctx, size(ctx, 1, 2), size(ctx, 1, 4)) : Dim();
   }
   ctx.setTensor(0, e, {orFresh(ctx, batch), orFresh(ctx, sequence), orFresh(ctx, width)});
-  const bool hasPast = given(ctx, 6), sharesBuffer = given(ctx, 8); // a buffer of the largest length
+  const bool hasPast = ctx.hasOperand(6), sharesBuffer = ctx.hasOperand(8); // a buffer of the largest length
   for (unsigned i : {1u, 2u}) {
     if (i >= ctx.numResults())
       break;
@@ -99,15 +97,15 @@ static void inferGroupQueryAttention(InferContext &ctx) {
   if (heads <= 0 || keys <= 0 || heads % keys)
     return ctx.fail("num_heads is " + std::to_string(heads) + ", kv_num_heads is " + std::to_string(keys) +
                     ": a multiple is expected");
-  const bool packed = !given(ctx, 1);
+  const bool packed = !ctx.hasOperand(1);
   const Dim head = divided(ctx, size(ctx, 0, 2), packed ? heads + 2 * keys : heads);
   const Dim width = packed ? mul(ctx, head, ctx.constantDim(heads)) : size(ctx, 0, 2);
   ctx.setTensor(0, e, {orFresh(ctx, size(ctx, 0, 0)), orFresh(ctx, size(ctx, 0, 1)), orFresh(ctx, width)});
   for (unsigned i : {1u, 2u}) // their length is that of the buffer or of all the sequence: data
     if (i < ctx.numResults())
-      ctx.setTensor(i, given(ctx, 2 + i) ? elementOr(ctx, 2 + i) : e,
+      ctx.setTensor(i, ctx.hasOperand(2 + i) ? elementOr(ctx, 2 + i) : e,
                     {orFresh(ctx, size(ctx, 0, 0)), ctx.constantDim(keys), ctx.freshDim(),
-                     orFresh(ctx, given(ctx, 2 + i) ? size(ctx, 2 + i, 3) : head)});
+                     orFresh(ctx, ctx.hasOperand(2 + i) ? size(ctx, 2 + i, 3) : head)});
   if (ctx.numResults() > 3)
     ctx.setUnranked(3, e);
 }
@@ -115,8 +113,7 @@ ONNXOPT_DEFINE_MS_OP(GroupQueryAttention) { op.since(1, {.infer = inferGroupQuer
 
 // Embeddings
 
-static void inferSameType(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-ONNXOPT_DEFINE_MS_OP(RotaryEmbedding) { op.since(1, {.infer = inferSameType}); }
+ONNXOPT_DEFINE_MS_OP(RotaryEmbedding) { op.since(1, {.infer = sameType}); }
 
 static void inferEmbedLayerNormalization(InferContext &ctx) {
   const ElementType e = elementOr(ctx, 2);
@@ -130,4 +127,4 @@ static void inferEmbedLayerNormalization(InferContext &ctx) {
 }
 ONNXOPT_DEFINE_MS_OP(EmbedLayerNormalization) { op.since(1, {.infer = inferEmbedLayerNormalization}); }
 
-ONNXOPT_DEFINE_MS_OP(BiasSoftmax) { op.since(1, {.infer = inferSameType}); }
+ONNXOPT_DEFINE_MS_OP(BiasSoftmax) { op.since(1, {.infer = sameType}); }

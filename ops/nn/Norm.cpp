@@ -9,8 +9,6 @@ using namespace onnxopt;
 using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
 
-static void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-
 // BatchNormalization
 
 static absl::Status evalBatchNormalization(EvalContext &ctx) {
@@ -301,8 +299,8 @@ static absl::Status evalInstanceNormalization(EvalContext &ctx) {
   return groupedNorm(ctx, ctx.in(0).rank() > 1 ? ctx.in(0).dim(1) : 1);
 }
 static absl::Status evalGroupNormalization(EvalContext &ctx) { return groupedNorm(ctx, ctx.getInt("num_groups", 1)); }
-ONNXOPT_DEFINE_OP(InstanceNormalization) { op.since(1, {.infer = typeOnly, .eval = evalInstanceNormalization}); }
-ONNXOPT_DEFINE_OP(GroupNormalization) { op.since(18, {.infer = typeOnly, .eval = evalGroupNormalization}); }
+ONNXOPT_DEFINE_OP(InstanceNormalization) { op.since(1, {.infer = sameType, .eval = evalInstanceNormalization}); }
+ONNXOPT_DEFINE_OP(GroupNormalization) { op.since(18, {.infer = sameType, .eval = evalGroupNormalization}); }
 
 // MeanVarianceNormalization, LpNormalization, LRN
 
@@ -350,7 +348,7 @@ static absl::Status evalMeanVarianceNormalization(EvalContext &ctx) {
   return absl::OkStatus();
 }
 ONNXOPT_DEFINE_OP(MeanVarianceNormalization) {
-  op.since(9, {.infer = typeOnly, .eval = evalMeanVarianceNormalization});
+  op.since(9, {.infer = sameType, .eval = evalMeanVarianceNormalization});
 }
 
 static absl::Status evalLpNormalization(EvalContext &ctx) {
@@ -380,7 +378,7 @@ static absl::Status evalLpNormalization(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_OP(LpNormalization) { op.since(1, {.infer = typeOnly, .eval = evalLpNormalization}); }
+ONNXOPT_DEFINE_OP(LpNormalization) { op.since(1, {.infer = sameType, .eval = evalLpNormalization}); }
 
 static absl::Status evalLRN(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
@@ -411,7 +409,7 @@ static absl::Status evalLRN(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-ONNXOPT_DEFINE_OP(LRN) { op.since(1, {.infer = typeOnly, .eval = evalLRN}); }
+ONNXOPT_DEFINE_OP(LRN) { op.since(1, {.infer = sameType, .eval = evalLRN}); }
 
 // Dropout
 

@@ -4,14 +4,13 @@
 using namespace onnxopt;
 using namespace onnxopt::rules;
 
-static void inferSameType(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-ONNXOPT_DEFINE_MS_OP(QLinearSigmoid) { op.since(1, {.infer = inferSameType}).single({1, 2, 3, 4}); }
-ONNXOPT_DEFINE_MS_OP(QLinearLeakyRelu) { op.since(1, {.infer = inferSameType}).single({1, 2, 3, 4}); }
-ONNXOPT_DEFINE_MS_OP(QLinearSoftmax) { op.since(1, {.infer = inferSameType}).single({1, 2, 3, 4}); }
+ONNXOPT_DEFINE_MS_OP(QLinearSigmoid) { op.since(1, {.infer = sameType}).single({1, 2, 3, 4}); }
+ONNXOPT_DEFINE_MS_OP(QLinearLeakyRelu) { op.since(1, {.infer = sameType}).single({1, 2, 3, 4}); }
+ONNXOPT_DEFINE_MS_OP(QLinearSoftmax) { op.since(1, {.infer = sameType}).single({1, 2, 3, 4}); }
 
-/// The operands broadcast; the result has the type of the first of them that is known, from `first` on.
-static void inferBroadcast(InferContext &ctx, llvm::ArrayRef<unsigned> operands, unsigned first) {
-  const ElementType e = elementOr(ctx, first);
+/// The operands broadcast; the result has the element type of operand `typed`.
+static void inferBroadcast(InferContext &ctx, llvm::ArrayRef<unsigned> operands, unsigned typed) {
+  const ElementType e = elementOr(ctx, typed);
   if (auto shape = broadcastShapes(ctx, operands))
     return ctx.setTensor(0, e, *shape);
   ctx.setUnranked(0, e);
@@ -22,52 +21,20 @@ ONNXOPT_DEFINE_MS_OP(QLinearMul) { op.since(1, {.infer = inferQLinearBinary}).si
 static void inferQLinearWhere(InferContext &ctx) { inferBroadcast(ctx, {0, 1, 4}, 1); }
 ONNXOPT_DEFINE_MS_OP(QLinearWhere) { op.since(1, {.infer = inferQLinearWhere}).single({2, 3, 5, 6, 7, 8}); }
 
-static void inferQLinearReduceMean(InferContext &ctx) {
-  const ElementType e = elementOr(ctx, 0);
-  if (!ctx.isRanked(0))
-    return ctx.setUnranked(0, e);
-  const std::vector<int64_t> axes = ctx.getInts("axes");
-  llvm::SmallVector<bool, 8> reduced(ctx.rank(0), axes.empty());
-  for (int64_t a : axes) {
-    auto axis = normalizeAxis(ctx, a, int64_t(ctx.rank(0)));
-    if (!axis)
-      return;
-    reduced[*axis] = true;
-  }
-  llvm::SmallVector<Dim, 4> out;
-  for (size_t i = 0; i < ctx.rank(0); ++i)
-    if (!reduced[i])
-      out.push_back(ctx.shape(0)[i]);
-    else if (ctx.getInt("keepdims", 1))
-      out.push_back(ctx.constantDim(1));
-  ctx.setTensor(0, e, out);
-}
-ONNXOPT_DEFINE_MS_OP(QLinearReduceMean) { op.since(1, {.infer = inferQLinearReduceMean}).single({1, 2, 3, 4}); }
-
 /// Operands: the result's scale and zero point, then tensor, scale and zero point of each part.
 static void inferQLinearConcat(InferContext &ctx) {
   const ElementType e = elementOr(ctx, 1);
   if (ctx.numOperands() < 5 || ctx.numOperands() % 3 != 2)
     return ctx.fail("has " + std::to_string(ctx.numOperands()) +
                     " operands, 2 and 3 for each part are expected: tensor, scale, zero point");
+  llvm::SmallVector<unsigned, 8> parts;
+  for (unsigned k = 2; k < ctx.numOperands(); k += 3)
+    parts.push_back(k);
   llvm::SmallVector<Dim, 4> out;
-  for (unsigned k = 2; k < ctx.numOperands(); k += 3) {
-    if (!ctx.isRanked(k))
-      return ctx.setUnranked(0, e);
-    auto axis = normalizeAxis(ctx, ctx.getInt("axis"), int64_t(ctx.rank(k)));
-    if (!axis)
-      return;
-    if (k == 2) {
-      out.assign(ctx.shape(k).begin(), ctx.shape(k).end());
-      continue;
-    }
-    if (ctx.rank(k) != out.size())
-      return ctx.fail("operands of different rank");
-    for (size_t i = 0; i < out.size(); ++i)
-      out[i] = int64_t(i) == *axis
-                   ? ctx.dims().add(out[i], ctx.shape(k)[i])
-                   : ctx.requireEqual(out[i], ctx.shape(k)[i], "sizes off the concatenation axis differ");
-  }
+  if (!concatenate(ctx, parts, ctx.getInt("axis"), out))
+    return;
+  if (out.empty())
+    return ctx.setUnranked(0, e);
   ctx.setTensor(0, e, out);
 }
 ONNXOPT_DEFINE_MS_OP(QLinearConcat) { op.since(1, {.infer = inferQLinearConcat}).single({0, 1}); }
@@ -75,7 +42,7 @@ ONNXOPT_DEFINE_MS_OP(QLinearConcat) { op.since(1, {.infer = inferQLinearConcat})
 // QGemm: float where no scale of the result is given
 
 static void inferQGemm(InferContext &ctx) {
-  const ElementType e = ctx.numOperands() > 8 && ctx.hasOperand(8) ? elementOr(ctx, 8) : ElementType::Float;
+  const ElementType e = ctx.hasOperand(8) ? elementOr(ctx, 8) : ElementType::Float;
   if (!ctx.isRanked(0) || !ctx.isRanked(3))
     return ctx.setUnranked(0, e);
   if (ctx.rank(0) != 2 || ctx.rank(3) != 2)

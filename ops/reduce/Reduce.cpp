@@ -10,8 +10,6 @@ using namespace onnxopt::rules;
 
 namespace {
 
-void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-
 /// Axes of a reduction: operand 1 or the attribute. `noop`: nothing is reduced.
 struct Axes {
   llvm::SmallVector<bool, 8> reduced;
@@ -91,10 +89,10 @@ auto zero = [](auto) { return 0; };
 auto asIs = [](auto a, int64_t) { return a; };
 auto add = [](auto a, auto b) { return wrappingAdd<decltype(a)>(a, decltype(a)(b)); };
 
-void inferReduce(InferContext &ctx) {
+/// The axes of `list` go; nullopt where they are not known.
+void reduceOver(InferContext &ctx, std::optional<llvm::ArrayRef<int64_t>> list) {
   ElementType e = elementOr(ctx, 0);
   bool keep = ctx.getInt("keepdims", 1) == 1;
-  auto list = axes(ctx, 1);
   if (!ctx.isRanked(0))
     return ctx.setUnranked(0, e);
   int64_t rank = ctx.rank(0);
@@ -122,6 +120,11 @@ void inferReduce(InferContext &ctx) {
     else if (keep)
       out.push_back(ctx.constantDim(1));
   ctx.setTensor(0, e, out);
+}
+
+void inferReduce(InferContext &ctx) {
+  auto list = axes(ctx, 1);
+  reduceOver(ctx, list ? std::optional<llvm::ArrayRef<int64_t>>(*list) : std::nullopt);
 }
 
 /// The value rule of a reduction over a whole vector of sizes.
@@ -163,6 +166,12 @@ static absl::Status evalReduceMean(EvalContext &ctx) {
   });
 }
 ONNXOPT_DEFINE_OP(ReduceMean) { op.since(1, reduction(evalReduceMean)); }
+/// onnxruntime's, of a quantized tensor with its scale and zero point.
+static void inferQLinearReduceMean(InferContext &ctx) {
+  const std::vector<int64_t> list = ctx.getInts("axes");
+  reduceOver(ctx, llvm::ArrayRef<int64_t>(list));
+}
+ONNXOPT_DEFINE_MS_OP(QLinearReduceMean) { op.since(1, {.infer = inferQLinearReduceMean}).single({1, 2, 3, 4}); }
 
 static absl::Status evalReduceProd(EvalContext &ctx) {
   return reduce<double>(
@@ -367,8 +376,8 @@ static absl::Status evalCumSum(EvalContext &ctx) {
 static absl::Status evalCumProd(EvalContext &ctx) {
   return cumulative(ctx, [](auto a, auto b) { return wrappingMul(a, b); }, 1);
 }
-ONNXOPT_DEFINE_OP(CumSum) { op.since(11, reduction(evalCumSum, typeOnly)).single({1}); }
-ONNXOPT_DEFINE_OP(CumProd) { op.since(26, reduction(evalCumProd, typeOnly)).single({1}); }
+ONNXOPT_DEFINE_OP(CumSum) { op.since(11, reduction(evalCumSum, sameType)).single({1}); }
+ONNXOPT_DEFINE_OP(CumProd) { op.since(26, reduction(evalCumProd, sameType)).single({1}); }
 
 // Softmax family
 

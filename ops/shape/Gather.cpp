@@ -19,8 +19,6 @@ int64_t wrapIndex(int64_t i, int64_t size) {
   return i < 0 || i >= size ? -1 : i;
 }
 
-void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-
 /// target[at] = reduction(target[at], updates[from])
 absl::Status combine(EvalContext &ctx, const std::string &reduction, const Tensor &updates, int64_t from,
                      Tensor &target, int64_t at) {
@@ -226,7 +224,7 @@ static absl::Status evalScatterElements(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferScatterElements(InferContext &ctx) {
-  typeOnly(ctx);
+  sameType(ctx);
   const SymTensor *x = ctx.value(0), *u = ctx.value(2);
   auto index = constantInts(ctx, 1);
   if (!x || !u || !index || x->dims.size() != 1 || ctx.getString("reduction", "none") != "none")
@@ -277,7 +275,7 @@ static absl::Status evalScatterND(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferScatterND(InferContext &ctx) {
-  typeOnly(ctx);
+  sameType(ctx);
   const SymTensor *x = ctx.value(0), *u = ctx.value(2);
   auto index = constantInts(ctx, 1);
   if (!x || !u || !index || x->dims.size() != 1 || ctx.getString("reduction", "none") != "none" ||
@@ -330,7 +328,7 @@ static absl::Status evalTensorScatter(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferTensorScatter(InferContext &ctx) {
-  typeOnly(ctx);
+  sameType(ctx);
   if (ctx.isRanked(0) && ctx.isRanked(1) && ctx.rank(0) != ctx.rank(1))
     ctx.fail("the cache has rank " + std::to_string(ctx.rank(0)) + ", the update " + std::to_string(ctx.rank(1)));
 }

@@ -3,6 +3,7 @@
 #include "onnxopt/ops/support/Rules.h"
 
 #include <cmath>
+#include <numeric>
 
 using namespace onnxopt;
 using namespace onnxopt::kernels;
@@ -516,35 +517,16 @@ static absl::Status evalConcat(EvalContext &ctx) {
 }
 static void inferConcat(InferContext &ctx) {
   ElementType e = ElementType::Undefined;
-  llvm::SmallVector<Dim, 4> out;
-  bool first = true, someUnranked = false;
-  for (unsigned k = 0; k < ctx.numOperands(); ++k) {
+  llvm::SmallVector<unsigned, 8> operands(ctx.numOperands());
+  std::iota(operands.begin(), operands.end(), 0);
+  for (unsigned k : operands)
     if (e == ElementType::Undefined)
       e = elementOr(ctx, k);
-    if (!ctx.isRanked(k)) {
-      someUnranked = true;
-      continue;
-    }
-    auto axis = normalizeAxis(ctx, ctx.getInt("axis", 1), ctx.rank(k));
-    if (!axis)
-      return;
-    if (first) {
-      out.assign(ctx.shape(k).begin(), ctx.shape(k).end());
-      first = false;
-      continue;
-    }
-    if (ctx.rank(k) != out.size())
-      return ctx.fail("operands of different rank");
-    for (size_t i = 0; i < out.size(); ++i)
-      out[i] = int64_t(i) == *axis
-                   ? ctx.dims().add(out[i], ctx.shape(k)[i])
-                   : ctx.requireEqual(out[i], ctx.shape(k)[i], "sizes off the concatenation axis differ");
-  }
-  if (first)
+  llvm::SmallVector<Dim, 4> out;
+  if (!concatenate(ctx, operands, ctx.getInt("axis", 1), out))
+    return;
+  if (out.empty())
     return ctx.setUnranked(0, e);
-  int64_t axis = ctx.getInt("axis", 1);
-  if (someUnranked)
-    out[axis < 0 ? axis + out.size() : axis] = Dim();
   ctx.setTensor(0, e, out);
   SymTensor value;
   for (unsigned k = 0; k < ctx.numOperands(); ++k) {
@@ -1158,8 +1140,7 @@ static absl::Status evalTrilu(EvalContext &ctx) {
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
-static void typeOnly(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
-ONNXOPT_DEFINE_OP(Trilu) { op.since(14, movement(typeOnly, evalTrilu)).single({1}); }
+ONNXOPT_DEFINE_OP(Trilu) { op.since(14, movement(sameType, evalTrilu)).single({1}); }
 
 static absl::Status evalEyeLike(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
@@ -1229,7 +1210,7 @@ static void inferReverseSequence(InferContext &ctx) {
     return ctx.fail("operand 0 needs a time and a batch axis, it has rank " + std::to_string(ctx.rank(0)));
   if (ctx.isRanked(0) && ctx.isRanked(1) && ctx.rank(1) == 1 && (batch == 0 || batch == 1))
     ctx.requireEqual(ctx.shape(1)[0], ctx.shape(0)[batch], "one length for each batch element is needed");
-  typeOnly(ctx);
+  sameType(ctx);
 }
 ONNXOPT_DEFINE_OP(ReverseSequence) {
   op.since(10, movement(inferReverseSequence, evalReverseSequence)).ranks({{1, 1}});

@@ -97,6 +97,9 @@ template <typename F> bool dispatchInteger(ElementType e, F &&f) {
   return e != ElementType::Float && e != ElementType::Double && dispatchNumeric(e, f);
 }
 
+/// Facts of a kernel that reads and writes every type itself.
+inline OpFacts native(InferFn infer, EvalFn eval) { return {.infer = infer, .eval = eval, .storage = Storage::Native}; }
+
 absl::Status unsupportedType(const EvalContext &ctx, ElementType e);
 absl::Status invalid(const EvalContext &ctx, std::string what);
 

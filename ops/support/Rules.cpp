@@ -89,6 +89,33 @@ void mapValues(InferContext &ctx, llvm::function_ref<Dim(Dim, Dim)> f) {
   ctx.setValue(0, std::move(out));
 }
 
+bool concatenate(InferContext &ctx, llvm::ArrayRef<unsigned> operands, int64_t axis, llvm::SmallVectorImpl<Dim> &out) {
+  bool someUnranked = false;
+  for (unsigned k : operands) {
+    if (!ctx.isRanked(k)) {
+      someUnranked = true;
+      continue;
+    }
+    auto at = normalizeAxis(ctx, axis, ctx.rank(k));
+    if (!at)
+      return false;
+    if (out.empty()) {
+      out.assign(ctx.shape(k).begin(), ctx.shape(k).end());
+      continue;
+    }
+    if (ctx.rank(k) != out.size()) {
+      ctx.fail("operands of different rank");
+      return false;
+    }
+    for (size_t i = 0; i < out.size(); ++i)
+      out[i] = int64_t(i) == *at ? ctx.dims().add(out[i], ctx.shape(k)[i])
+                                 : ctx.requireEqual(out[i], ctx.shape(k)[i], "sizes off the concatenation axis differ");
+  }
+  if (someUnranked && !out.empty())
+    out[axis < 0 ? axis + out.size() : axis] = Dim();
+  return true;
+}
+
 std::optional<int64_t> normalizeAxis(InferContext &ctx, int64_t axis, int64_t rank) {
   if (axis < -rank || axis >= rank) {
     ctx.fail("axis " + std::to_string(axis) + " is out of range for rank " + std::to_string(rank));

@@ -11,6 +11,8 @@ template <unsigned I> void sameAs(InferContext &ctx) {
   if (const SymTensor *v = ctx.value(I))
     ctx.setValue(0, *v);
 }
+/// Result 0 has the type of operand 0; its integers are not followed.
+inline void sameType(InferContext &ctx) { ctx.setType(0, ctx.type(0)); }
 /// Every result has the shape of operand 0 and the given element type.
 template <ElementType E> void sameShape(InferContext &ctx) {
   Type t = ctx.type(0);
@@ -30,6 +32,10 @@ void broadcast(InferContext &ctx);
 void broadcastToBool(InferContext &ctx);
 /// Applies `f` element by element to the integers of operands 0 and 1, broadcast. Sets result 0's value.
 void mapValues(InferContext &ctx, llvm::function_ref<Dim(Dim, Dim)> f);
+
+/// The shape of the operands put together along `axis`, a null Dim there where an unranked one takes part; empty where
+/// none is ranked. False after a fault.
+bool concatenate(InferContext &ctx, llvm::ArrayRef<unsigned> operands, int64_t axis, llvm::SmallVectorImpl<Dim> &out);
 
 /// Adds rank to a negative axis. Reports one out of range and gives nullopt.
 std::optional<int64_t> normalizeAxis(InferContext &ctx, int64_t axis, int64_t rank);
