@@ -1,4 +1,5 @@
 // Features made ready for a model: picked, scaled, filled in, encoded, joined.
+#include "onnxopt/ops/ml/Labels.h"
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
@@ -125,32 +126,28 @@ ONNXOPT_DEFINE_ML_OP(Imputer) { op.since(1, native(sameType, evalImputer)); }
 
 static absl::Status evalOneHotEncoder(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
-  const std::vector<std::string> names = ctx.getStrings("cats_strings");
-  const std::vector<int64_t> numbers = ctx.getInts("cats_int64s");
-  const int64_t n = std::max(names.size(), numbers.size());
-  if (x.isString() != !names.empty())
+  const ml::Labels categories(ctx, "cats_int64s", "cats_strings");
+  const int64_t n = categories.size();
+  if (x.isString() != !categories.names.empty())
     return invalid(ctx, "the categories are not of operand 0's type");
   Dims dims(x.dims().begin(), x.dims().end());
   dims.push_back(n);
   ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Float, dims));
-  for (int64_t i = 0; i < x.size(); ++i) {
-    const int64_t at = x.isString() ? llvm::find(names, x.strings()[i]) - names.begin()
-                                    : llvm::find(numbers, x.intAt(i)) - numbers.begin();
-    if (at < n)
-      y.mutableData<float>()[i * n + at] = 1;
+  for (int64_t i = 0; i < x.size(); ++i)
+    if (auto at = categories.find(x, i))
+      y.mutableData<float>()[i * n + int64_t(*at)] = 1;
     else if (!ctx.getInt("zeros", 1))
       return invalid(ctx, "element " + std::to_string(i) + " is in no category");
-  }
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }
 static void inferOneHotEncoder(InferContext &ctx) {
-  if (ctx.hasAttribute("cats_strings") == ctx.hasAttribute("cats_int64s"))
-    return ctx.fail("needs one of attributes 'cats_strings' and 'cats_int64s'");
+  if (!ml::checkLabels(ctx, "cats_int64s", "cats_strings"))
+    return;
   if (!ctx.isRanked(0))
     return ctx.setUnranked(0, ElementType::Float);
   llvm::SmallVector<Dim, 4> out(ctx.shape(0).begin(), ctx.shape(0).end());
-  out.push_back(ctx.constantDim(std::max(ctx.getStrings("cats_strings").size(), ctx.getInts("cats_int64s").size())));
+  out.push_back(ctx.constantDim(ml::Labels(ctx, "cats_int64s", "cats_strings").size()));
   ctx.setTensor(0, ElementType::Float, out);
 }
 ONNXOPT_DEFINE_ML_OP(OneHotEncoder) { op.since(1, native(inferOneHotEncoder, evalOneHotEncoder)); }
@@ -189,6 +186,8 @@ static void inferFeatureVectorizer(InferContext &ctx) {
   Dim rows;
   int64_t total = 0;
   for (unsigned i = 0; i < ctx.numOperands(); ++i) {
+    if (widths[i] < 0)
+      return ctx.fail("attribute 'inputdimensions' holds " + std::to_string(widths[i]));
     total += widths[i];
     if (ctx.isRanked(i) && (ctx.rank(i) < 1 || ctx.rank(i) > 2))
       return ctx.fail("operand " + std::to_string(i) + " has rank " + std::to_string(ctx.rank(i)) +

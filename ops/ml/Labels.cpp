@@ -1,4 +1,6 @@
 // Labels and categories looked up in tables that attributes hold.
+#include "onnxopt/ops/ml/Labels.h"
+
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
@@ -8,6 +10,31 @@
 using namespace onnxopt;
 using namespace onnxopt::kernels;
 using namespace onnxopt::rules;
+
+namespace onnxopt::ml {
+
+std::optional<size_t> Labels::find(const Tensor &tensor, int64_t i) const {
+  const size_t at = tensor.isString() ? llvm::find(names, tensor.strings()[i]) - names.begin()
+                                      : llvm::find(numbers, tensor.intAt(i)) - numbers.begin();
+  return at < (tensor.isString() ? names.size() : numbers.size()) ? std::optional(at) : std::nullopt;
+}
+
+void Labels::write(size_t label, Tensor &labels, int64_t at) const {
+  if (type() == ElementType::String)
+    labels.mutableStrings()[at] = label < names.size() ? names[label] : std::to_string(label);
+  else
+    labels.mutableData<int64_t>()[at] = label < numbers.size() ? numbers[label] : int64_t(label);
+}
+
+bool checkLabels(InferContext &ctx, llvm::StringRef numbers, llvm::StringRef names) {
+  if (ctx.hasAttribute(numbers) != ctx.hasAttribute(names))
+    return true;
+  ctx.fail("needs one of attributes '" + numbers.str() + "' and '" + names.str() + "', it has " +
+           (ctx.hasAttribute(names) ? "both" : "none"));
+  return false;
+}
+
+} // namespace onnxopt::ml
 
 namespace {
 /// Keys or values of a label encoder as tensors, whichever attribute holds them.
@@ -114,20 +141,18 @@ ONNXOPT_DEFINE_ML_OP(LabelEncoder) { op.since(1, native(inferLabelEncoder, evalL
 
 static absl::Status evalCategoryMapper(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
-  const std::vector<std::string> names = ctx.getStrings("cats_strings");
-  const std::vector<int64_t> numbers = ctx.getInts("cats_int64s");
-  if (names.size() != numbers.size())
-    return invalid(ctx, std::to_string(names.size()) + " strings for " + std::to_string(numbers.size()) + " numbers");
+  const ml::Labels categories(ctx, "cats_int64s", "cats_strings");
+  if (categories.names.size() != categories.numbers.size())
+    return invalid(ctx, std::to_string(categories.names.size()) + " strings for " +
+                            std::to_string(categories.numbers.size()) + " numbers");
   ONNXOPT_ASSIGN(y, ctx.allocate(x.isString() ? ElementType::Int64 : ElementType::String, x.dims()));
-  for (int64_t i = 0; i < x.size(); ++i)
-    if (x.isString()) {
-      const auto it = llvm::find(names, x.strings()[i]);
-      y.mutableData<int64_t>()[i] = it == names.end() ? ctx.getInt("default_int64", -1) : numbers[it - names.begin()];
-    } else {
-      const auto it = llvm::find(numbers, x.intAt(i));
-      y.mutableStrings()[i] =
-          it == numbers.end() ? ctx.getString("default_string", "_Unused") : names[it - numbers.begin()];
-    }
+  for (int64_t i = 0; i < x.size(); ++i) {
+    const auto at = categories.find(x, i);
+    if (x.isString())
+      y.mutableData<int64_t>()[i] = at ? categories.numbers[*at] : ctx.getInt("default_int64", -1);
+    else
+      y.mutableStrings()[i] = at ? categories.names[*at] : ctx.getString("default_string", "_Unused");
+  }
   ctx.set(0, std::move(y));
   return absl::OkStatus();
 }

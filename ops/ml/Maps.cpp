@@ -1,4 +1,5 @@
 // Maps made from tensors and tensors from maps.
+#include "onnxopt/ops/ml/Labels.h"
 #include "onnxopt/ops/support/Kernels.h"
 #include "onnxopt/ops/support/Rules.h"
 
@@ -70,6 +71,8 @@ static void inferCastMap(InferContext &ctx) {
     return ctx.fail("attribute 'cast_to' is '" + to + "', TO_FLOAT, TO_STRING or TO_INT64 is expected");
   if (form != "DENSE" && form != "SPARSE")
     return ctx.fail("attribute 'map_form' is '" + form + "', DENSE or SPARSE is expected");
+  if (form == "SPARSE" && ctx.getInt("max_map", 1) < 0)
+    return ctx.fail("attribute 'max_map' is " + std::to_string(ctx.getInt("max_map", 1)));
   ctx.setTensor(0,
                 to == "TO_STRING"  ? ElementType::String
                 : to == "TO_INT64" ? ElementType::Int64
@@ -82,10 +85,9 @@ static absl::Status evalDictVectorizer(EvalContext &ctx) {
   if (absl::Status s = checkMap(ctx); !s.ok())
     return s;
   const Datum &map = ctx.datum(0);
-  const std::vector<std::string> names = ctx.getStrings("string_vocabulary");
-  const std::vector<int64_t> numbers = ctx.getInts("int64_vocabulary");
-  const int64_t n = std::max(names.size(), numbers.size());
-  if (map.tensor.isString() != !names.empty() && n)
+  const ml::Labels vocabulary(ctx, "int64_vocabulary", "string_vocabulary");
+  const int64_t n = vocabulary.size();
+  if (map.tensor.isString() != !vocabulary.names.empty() && n)
     return invalid(ctx, "the vocabulary is not of the keys' type");
   const Type proved = ctx.provedType(0);
   ElementType type = proved.isTensor() ? proved.element : ElementType::Undefined;
@@ -96,7 +98,8 @@ static absl::Status evalDictVectorizer(EvalContext &ctx) {
   ONNXOPT_ASSIGN(y, ctx.allocate(type, {n}));
   for (int64_t k = 0; k < n; ++k)
     for (int64_t e = 0; e < map.tensor.size(); ++e) {
-      if (map.tensor.isString() ? map.tensor.strings()[e] != names[k] : map.tensor.intAt(e) != numbers[k])
+      if (map.tensor.isString() ? map.tensor.strings()[e] != vocabulary.names[k]
+                                : map.tensor.intAt(e) != vocabulary.numbers[k])
         continue;
       auto value = valueOf(ctx, map.elements()[e]);
       if (!value.ok())
@@ -109,8 +112,8 @@ static absl::Status evalDictVectorizer(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferDictVectorizer(InferContext &ctx) {
-  if (ctx.hasAttribute("string_vocabulary") == ctx.hasAttribute("int64_vocabulary"))
-    return ctx.fail("needs one of attributes 'string_vocabulary' and 'int64_vocabulary'");
+  if (!ml::checkLabels(ctx, "int64_vocabulary", "string_vocabulary"))
+    return;
   // [N] by the standard; onnxruntime gives [1,N], and models are written for it.
   const Type &map = ctx.type(0);
   ctx.setUnranked(0, map.kind == Type::Map ? map.inner->element : ElementType::Undefined);
@@ -123,15 +126,14 @@ ONNXOPT_DEFINE_ML_OP(DictVectorizer) {
 
 static absl::Status evalZipMap(EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
-  const std::vector<std::string> names = ctx.getStrings("classlabels_strings");
-  const std::vector<int64_t> numbers = ctx.getInts("classlabels_int64s");
-  const int64_t n = std::max(names.size(), numbers.size());
+  const ml::Labels labels(ctx, "classlabels_int64s", "classlabels_strings");
+  const int64_t n = labels.size();
   if (x.rank() != 1 && x.rank() != 2)
     return invalid(ctx, "operand 0 has rank " + std::to_string(x.rank()) + ", 1 or 2 is expected");
   if (x.dim(x.rank() - 1) != n)
     return invalid(ctx, "operand 0 has " + std::to_string(x.dim(x.rank() - 1)) + " columns for " + std::to_string(n) +
                             " labels");
-  const Tensor keys = names.empty() ? Tensor::vector(numbers) : Tensor::stringVector(names);
+  const Tensor keys = labels.tensor();
   std::vector<Datum> maps;
   for (int64_t r = 0, rows = x.rank() == 1 ? 1 : x.dim(0); r < rows; ++r) {
     if (absl::Status s = ctx.step(n + 1); !s.ok())
@@ -145,9 +147,9 @@ static absl::Status evalZipMap(EvalContext &ctx) {
   return absl::OkStatus();
 }
 static void inferZipMap(InferContext &ctx) {
-  if (ctx.hasAttribute("classlabels_strings") == ctx.hasAttribute("classlabels_int64s"))
-    return ctx.fail("needs one of attributes 'classlabels_strings' and 'classlabels_int64s'");
-  const ElementType key = ctx.hasAttribute("classlabels_strings") ? ElementType::String : ElementType::Int64;
+  if (!ml::checkLabels(ctx, "classlabels_int64s", "classlabels_strings"))
+    return;
+  const ElementType key = ml::Labels(ctx, "classlabels_int64s", "classlabels_strings").type();
   ctx.setType(0, Type::sequenceOf(Type::mapOf(key, Type::tensor(ElementType::Float, {}))));
 }
 ONNXOPT_DEFINE_ML_OP(ZipMap) { op.since(1, {.infer = inferZipMap, .eval = evalZipMap, .storage = Storage::Native}); }

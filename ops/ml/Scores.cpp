@@ -1,4 +1,4 @@
-// The transforms of post_transform, and labels of classes.
+// The transforms of post_transform, and the loops over rows.
 #include "onnxopt/ops/ml/Scores.h"
 
 #include "onnxopt/ops/support/Kernels.h"
@@ -7,7 +7,7 @@
 
 namespace onnxopt::ml {
 
-absl::StatusOr<PostTransform> postTransformOf(const EvalContext &ctx) {
+static absl::StatusOr<PostTransform> postTransformOf(const EvalContext &ctx) {
   const std::string name = ctx.getString("post_transform", "NONE");
   if (name == "NONE")
     return PostTransform::None;
@@ -41,18 +41,20 @@ static double probit(double p) {
 
 /// `keepZeros`: scores of zero stay so, and count for the sum by what they are.
 static void softmax(llvm::MutableArrayRef<double> scores, bool keepZeros) {
-  const double largest = *std::max_element(scores.begin(), scores.end());
+  const double most = *std::max_element(scores.begin(), scores.end());
   double sum = 0;
   for (double &s : scores) {
     const bool isZero = keepZeros && std::fabs(s) <= 1e-7;
-    s = isZero ? s * std::exp(-largest) : std::exp(s - largest);
+    s = isZero ? s * std::exp(-most) : std::exp(s - most);
     sum += s;
   }
   for (double &s : scores)
     s /= sum;
 }
 
-void transformScores(llvm::SmallVectorImpl<double> &scores, PostTransform transform, OtherClass other) {
+/// Applies the transform to one row of scores. A single score becomes two where `other` says so, else it stays as it
+/// is, but for PROBIT. Source: onnxruntime's ml_common.h, which the standard's text leaves the details to.
+static void transformScores(Scores &scores, PostTransform transform, OtherClass other) {
   if (scores.empty())
     return;
   if (scores.size() == 1) {
@@ -85,31 +87,48 @@ void transformScores(llvm::SmallVectorImpl<double> &scores, PostTransform transf
   }
 }
 
-ClassLabels::ClassLabels(const NodeView &node, llvm::StringRef numbers, llvm::StringRef names)
-    : numbers(node.getInts(numbers)), names(node.getStrings(names)) {}
-
-void ClassLabels::write(size_t label, Tensor &labels, int64_t at) const {
-  if (type() == ElementType::String)
-    labels.mutableStrings()[at] = label < names.size() ? names[label] : std::to_string(label);
-  else
-    labels.mutableData<int64_t>()[at] = label < numbers.size() ? numbers[label] : int64_t(label);
-}
-
-bool checkLabels(InferContext &ctx, llvm::StringRef numbers, llvm::StringRef names) {
-  if (ctx.hasAttribute(numbers) != ctx.hasAttribute(names))
-    return true;
-  ctx.fail("needs one of attributes '" + numbers.str() + "' and '" + names.str() + "', it has " +
-           (ctx.hasAttribute(names) ? "both" : "none"));
-  return false;
-}
-
-absl::StatusOr<Rows> rowsOf(const EvalContext &ctx) {
+absl::StatusOr<Scoring> Scoring::of(const EvalContext &ctx) {
   const Tensor &x = ctx.in(0);
-  if (x.rank() == 1)
-    return Rows{1, x.dim(0)};
-  if (x.rank() == 2)
-    return Rows{x.dim(0), x.dim(1)};
-  return kernels::invalid(ctx, "operand 0 has rank " + std::to_string(x.rank()) + ", 1 or 2 is expected");
+  if (x.rank() != 1 && x.rank() != 2)
+    return kernels::invalid(ctx, "operand 0 has rank " + std::to_string(x.rank()) + ", 1 or 2 is expected");
+  auto transform = postTransformOf(ctx);
+  if (!transform.ok())
+    return transform.status();
+  return Scoring{x.rank() == 1 ? 1 : x.dim(0), x.dim(x.rank() - 1), *transform};
+}
+
+absl::Status regress(EvalContext &ctx, const Scoring &scoring, ElementType type, int64_t width,
+                     llvm::function_ref<absl::Status(int64_t row, Scores &scores)> score) {
+  ONNXOPT_ASSIGN(y, ctx.allocate(type, {scoring.rows, width}));
+  for (int64_t r = 0; r < scoring.rows; ++r) {
+    llvm::SmallVector<double, 8> scores;
+    if (absl::Status s = score(r, scores); !s.ok())
+      return s;
+    transformScores(scores, scoring.transform, OtherClass::Absent);
+    kernels::dispatchFloat(type, [&](auto tag) {
+      std::copy(scores.begin(), scores.end(), y.mutableData<typename decltype(tag)::type>() + r * width);
+    });
+  }
+  ctx.set(0, std::move(y));
+  return absl::OkStatus();
+}
+
+absl::Status classify(EvalContext &ctx, const Scoring &scoring, const Labels &labels, int64_t width,
+                      llvm::function_ref<absl::StatusOr<Verdict>(int64_t row, Scores &scores)> score) {
+  ONNXOPT_ASSIGN(y, ctx.allocate(labels.type(), {scoring.rows}));
+  ONNXOPT_ASSIGN(z, ctx.allocate(ElementType::Float, {scoring.rows, width}));
+  for (int64_t r = 0; r < scoring.rows; ++r) {
+    llvm::SmallVector<double, 8> scores;
+    auto verdict = score(r, scores);
+    if (!verdict.ok())
+      return verdict.status();
+    labels.write(verdict->label, y, r);
+    transformScores(scores, scoring.transform, verdict->other);
+    std::copy_n(scores.begin(), std::min<int64_t>(width, scores.size()), z.mutableData<float>() + r * width);
+  }
+  ctx.set(0, std::move(y));
+  ctx.set(1, std::move(z));
+  return absl::OkStatus();
 }
 
 Dim rowsOf(InferContext &ctx) {
@@ -123,7 +142,13 @@ Dim rowsOf(InferContext &ctx) {
   return {};
 }
 
-void inferClassifier(InferContext &ctx, const ClassLabels &labels, Dim scores) {
+void inferRegressor(InferContext &ctx, int64_t targets) {
+  if (targets < 1)
+    return ctx.fail(std::to_string(targets) + " targets, 1 or more are expected");
+  ctx.setTensor(0, ElementType::Float, {rowsOf(ctx), ctx.constantDim(targets)});
+}
+
+void inferClassifier(InferContext &ctx, const Labels &labels, Dim scores) {
   const Dim rows = rowsOf(ctx);
   ctx.setTensor(0, labels.type(), {rows});
   ctx.setTensor(1, ElementType::Float, {rows, scores});

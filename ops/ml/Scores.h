@@ -1,14 +1,11 @@
-// Scores of classifiers and regressors: the transforms of attribute post_transform, and labels.
+// Classifiers and regressors: rows of features are scored, the scores transformed as attribute post_transform says.
 #pragma once
 
-#include "onnxopt/ops/Operator.h"
+#include "onnxopt/ops/ml/Labels.h"
 
 namespace onnxopt::ml {
 
-enum class PostTransform : uint8_t { None, Logistic, Softmax, SoftmaxZero, Probit };
-
-/// Attribute post_transform; an error for a name that the standard lacks.
-absl::StatusOr<PostTransform> postTransformOf(const EvalContext &ctx);
+enum class PostTransform : uint8_t { None, Softmax, Logistic, SoftmaxZero, Probit };
 
 /// What the one score of a two-class model says of the class that has none.
 enum class OtherClass : uint8_t {
@@ -17,32 +14,39 @@ enum class OtherClass : uint8_t {
   Opposite,  ///< it has the negated score
 };
 
-/// Applies the transform to one row of scores. A single score becomes two where `other` says so, else it stays as it
-/// is, but for PROBIT. Source: onnxruntime's ml_common.h, which the standard's text leaves the details to.
-void transformScores(llvm::SmallVectorImpl<double> &scores, PostTransform transform, OtherClass other);
-
-/// Labels of the classes, numbers or strings, from whichever attribute holds them.
-struct ClassLabels {
-  std::vector<int64_t> numbers;
-  std::vector<std::string> names;
-  ClassLabels(const NodeView &node, llvm::StringRef numbers, llvm::StringRef names);
-  size_t size() const { return std::max(numbers.size(), names.size()); }
-  ElementType type() const { return names.empty() ? ElementType::Int64 : ElementType::String; }
-  /// Writes the label of a class to element `at`. Without a label for it, its number stands for itself.
-  void write(size_t label, Tensor &labels, int64_t at) const;
+/// What is scored: the rows of operand 0, a matrix or one row.
+struct Scoring {
+  int64_t rows, features;
+  PostTransform transform;
+  /// An error where operand 0 has another rank, or attribute post_transform a name that the standard lacks.
+  static absl::StatusOr<Scoring> of(const EvalContext &ctx);
 };
 
-/// Types of a classifier's results for operand 0 [N,F] (or [F], one row): labels [N] and scores [N,`scores`].
-void inferClassifier(InferContext &ctx, const ClassLabels &labels, Dim scores);
-/// Reports classes labelled by both attributes, or by none.
-bool checkLabels(InferContext &ctx, llvm::StringRef numbers, llvm::StringRef names);
+using Scores = llvm::SmallVectorImpl<double>;
 
-/// Rows and columns of operand 0, a matrix or one row.
-struct Rows {
-  int64_t count, features;
+/// Result 0 [rows,width] of `type`: what `score` appends for each row, transformed.
+absl::Status regress(EvalContext &ctx, const Scoring &scoring, ElementType type, int64_t width,
+                     llvm::function_ref<absl::Status(int64_t row, Scores &scores)> score);
+
+struct Verdict {
+  size_t label;
+  OtherClass other = OtherClass::Absent;
 };
-absl::StatusOr<Rows> rowsOf(const EvalContext &ctx);
+/// Results 0 [rows], the labels, and 1 [rows,width], the scores that `score` appends for each row, transformed. Scores
+/// fewer than `width` are followed by zeros.
+absl::Status classify(EvalContext &ctx, const Scoring &scoring, const Labels &labels, int64_t width,
+                      llvm::function_ref<absl::StatusOr<Verdict>(int64_t row, Scores &scores)> score);
+
 /// The rows of operand 0 as a size.
 Dim rowsOf(InferContext &ctx);
+/// The type of a regressor's result, with `targets` scores for each row.
+void inferRegressor(InferContext &ctx, int64_t targets);
+/// Types of a classifier's results: labels [rows] and scores [rows,`scores`].
+void inferClassifier(InferContext &ctx, const Labels &labels, Dim scores);
+
+/// Index of the largest of some scores or votes, the first of equal ones.
+template <typename Range> size_t largest(const Range &range) {
+  return std::max_element(range.begin(), range.end()) - range.begin();
+}
 
 } // namespace onnxopt::ml

@@ -54,54 +54,46 @@ struct Kernel {
   }
 };
 
-llvm::SmallVector<double, 16> row(const Tensor &x, Rows rows, int64_t r) {
-  llvm::SmallVector<double, 16> v(rows.features);
-  for (int64_t f = 0; f < rows.features; ++f)
-    v[f] = x.floatAt(r * rows.features + f);
+llvm::SmallVector<double, 16> featuresOf(const Tensor &x, const Scoring &scoring, int64_t row) {
+  llvm::SmallVector<double, 16> v(scoring.features);
+  for (int64_t f = 0; f < scoring.features; ++f)
+    v[f] = x.floatAt(row * scoring.features + f);
   return v;
 }
 } // namespace
 
 static absl::Status evalSVMRegressor(EvalContext &ctx) {
-  auto rows = rowsOf(ctx);
-  auto transform = postTransformOf(ctx);
+  auto scoring = Scoring::of(ctx);
   auto kernel = Kernel::of(ctx);
-  for (const absl::Status &s : {rows.status(), transform.status(), kernel.status()})
-    if (!s.ok())
-      return s;
+  if (!scoring.ok() || !kernel.ok())
+    return scoring.ok() ? kernel.status() : scoring.status();
+  std::vector<float> coefficients = ctx.getFloats("coefficients"), vectors = ctx.getFloats("support_vectors");
+  const std::vector<float> rho = ctx.getFloats("rho");
   int64_t supports = ctx.getInt("n_supports", 0);
-  const bool oneClass = ctx.getInt("one_class", 0);
-  const std::vector<float> coefficients = ctx.getFloats("coefficients"), rho = ctx.getFloats("rho");
-  std::vector<float> vectors = ctx.getFloats("support_vectors");
-  if (supports <= 0) { // one vector, that of the coefficients
+  if (supports <= 0) { // the coefficients are those of a plane: one vector, of weight 1
+    vectors = std::move(coefficients);
+    coefficients = {1};
     supports = 1;
-    vectors = coefficients;
     *kernel = Kernel();
-  } else if (coefficients.size() < size_t(supports)) {
+  }
+  if (coefficients.size() < size_t(supports))
     return invalid(ctx, std::to_string(coefficients.size()) + " coefficients for " + std::to_string(supports) +
                             " support vectors");
-  }
-  if (rho.empty() || vectors.size() != size_t(supports * rows->features))
+  if (rho.empty() || vectors.size() != size_t(supports * scoring->features))
     return invalid(ctx, rho.empty() ? "needs attribute 'rho'" : "support vectors do not fit the features");
-  const bool isPlane = ctx.getInt("n_supports", 0) <= 0;
-  ONNXOPT_ASSIGN(y, ctx.allocate(ElementType::Float, {rows->count, 1}));
-  for (int64_t r = 0; r < rows->count; ++r) {
-    const auto x = row(ctx.in(0), *rows, r);
-    llvm::SmallVector<double, 2> sum{rho[0]};
+  const bool oneClass = ctx.getInt("one_class", 0);
+  if (oneClass)
+    scoring->transform = PostTransform::None;
+  return regress(ctx, *scoring, ElementType::Float, 1, [&](int64_t row, Scores &scores) {
+    const auto x = featuresOf(ctx.in(0), *scoring, row);
+    double sum = rho[0];
     for (int64_t s = 0; s < supports; ++s)
-      sum[0] += (isPlane ? 1 : coefficients[s]) * (*kernel)(x, vectors.data() + s * rows->features);
-    if (oneClass)
-      sum[0] = sum[0] > 0 ? 1 : -1;
-    else
-      transformScores(sum, *transform, OtherClass::Absent);
-    y.mutableData<float>()[r] = float(sum[0]);
-  }
-  ctx.set(0, std::move(y));
-  return absl::OkStatus();
+      sum += coefficients[s] * (*kernel)(x, vectors.data() + s * scoring->features);
+    scores.push_back(!oneClass ? sum : sum > 0 ? 1 : -1);
+    return absl::OkStatus();
+  });
 }
-static void inferSVMRegressor(InferContext &ctx) {
-  ctx.setTensor(0, ElementType::Float, {rowsOf(ctx), ctx.constantDim(1)});
-}
+static void inferSVMRegressor(InferContext &ctx) { inferRegressor(ctx, 1); }
 ONNXOPT_DEFINE_ML_OP(SVMRegressor) {
   op.since(1, {.infer = inferSVMRegressor, .eval = evalSVMRegressor, .storage = Storage::Native});
 }
@@ -232,46 +224,33 @@ struct Machines {
 } // namespace
 
 static absl::Status evalSVMClassifier(EvalContext &ctx) {
-  auto rows = rowsOf(ctx);
-  auto transform = postTransformOf(ctx);
-  for (const absl::Status &s : {rows.status(), transform.status()})
-    if (!s.ok())
-      return s;
-  const ClassLabels classes(ctx, "classlabels_ints", "classlabels_strings");
-  auto machines = Machines::of(ctx, classes.size(), rows->features);
+  auto scoring = Scoring::of(ctx);
+  if (!scoring.ok())
+    return scoring.status();
+  const Labels classes(ctx, "classlabels_ints", "classlabels_strings");
+  auto machines = Machines::of(ctx, classes.size(), scoring->features);
   if (!machines.ok())
     return machines.status();
   const bool hasProbabilities = !machines->probA.empty();
   const int64_t width = !machines->numVectors || hasProbabilities ? machines->classes
                         : machines->classes > 2                   ? machines->pairs
                                                                   : 2;
-  ONNXOPT_ASSIGN(labels, ctx.allocate(classes.type(), {rows->count}));
-  ONNXOPT_ASSIGN(z, ctx.allocate(ElementType::Float, {rows->count, width}));
-  for (int64_t r = 0; r < rows->count; ++r) {
+  OtherClass other = OtherClass::Absent;
+  if (machines->rho.size() == 1 && classes.size() == 2)
+    other = scoring->transform == PostTransform::None ? OtherClass::Opposite : OtherClass::Remainder;
+  return classify(ctx, *scoring, classes, width, [&](int64_t row, Scores &scores) -> absl::StatusOr<Verdict> {
     llvm::SmallVector<int64_t, 8> votes;
-    llvm::SmallVector<double, 8> scores = machines->scores(row(ctx.in(0), *rows, r), votes);
-    if (hasProbabilities)
-      scores = machines->probabilities(scores);
-    size_t best = votes.empty() ? std::max_element(scores.begin(), scores.end()) - scores.begin()
-                                : std::max_element(votes.begin(), votes.end()) - votes.begin();
-    if (machines->classes == 1)
-      best = scores[0] > 0; // the side of the one plane
-    OtherClass other = OtherClass::Absent;
-    if (machines->rho.size() == 1 && classes.size() == 2)
-      other = *transform == PostTransform::None ? OtherClass::Opposite : OtherClass::Remainder;
-    classes.write(best, labels, r);
-    transformScores(scores, *transform, other);
-    for (int64_t k = 0; k < width; ++k)
-      z.mutableData<float>()[r * width + k] = float(k < int64_t(scores.size()) ? scores[k] : 0);
-  }
-  ctx.set(0, std::move(labels));
-  ctx.set(1, std::move(z));
-  return absl::OkStatus();
+    const auto raw = machines->scores(featuresOf(ctx.in(0), *scoring, row), votes);
+    scores = hasProbabilities ? machines->probabilities(raw) : raw;
+    if (machines->classes == 1) // the side of the one plane
+      return Verdict{scores[0] > 0, other};
+    return Verdict{votes.empty() ? largest(scores) : largest(votes), other};
+  });
 }
 static void inferSVMClassifier(InferContext &ctx) {
   if (!checkLabels(ctx, "classlabels_ints", "classlabels_strings"))
     return;
-  const ClassLabels labels(ctx, "classlabels_ints", "classlabels_strings");
+  const Labels labels(ctx, "classlabels_ints", "classlabels_strings");
   const std::vector<int64_t> perClass = ctx.getInts("vectors_per_class");
   const bool hasVectors = llvm::any_of(perClass, [](int64_t n) { return n > 0; });
   const int64_t classes = hasVectors ? int64_t(perClass.size()) : std::max<int64_t>(1, labels.size());
