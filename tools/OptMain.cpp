@@ -195,13 +195,12 @@ int onnxOptMain(int argc, char **argv, const PassRegistry &registry,
   static Model *keptModel = nullptr;
   keptContext = new Context;
   Context &context = *keptContext;
-  OpRegistry &operators = operatorsOf(context); // filled here, so that the first pass's time does not have it
   if (addOperators)
-    addOperators(operators);
+    addOperators(operatorsOf(context));
   if (args.has("--allow-empty"))
     context.smallestInputDim = 0;
   for (const std::string &a : args.values("--assume-pure"))
-    operators.assumedPure.push_back(a);
+    operatorsOf(context).assumedPure.push_back(a);
   auto read = readModel(context, in);
   if (!read.ok())
     return reportError(std::string(read.status().message()));

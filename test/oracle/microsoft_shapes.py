@@ -14,6 +14,8 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
+from sizes import size_of
+
 F, U8, I32, I64 = np.float32, np.uint8, np.int32, np.int64
 
 
@@ -89,16 +91,6 @@ def model(op, inputs, attributes, outputs, named):
                                                                  helper.make_opsetid('com.microsoft', 1)])
 
 
-def evaluate(dim, sizes):
-    """The number that a dim stands for; None where it is unknown or a symbol of its own."""
-    if dim.HasField('dim_value'):
-        return dim.dim_value
-    try:
-        return eval(dim.dim_param, {'Max': max, 'Min': min}, sizes) if dim.dim_param else None
-    except NameError:
-        return None
-
-
 def check(tool, tmp, op, inputs, attributes, outputs, opened):
     faults = []
     options = ort.SessionOptions()
@@ -120,7 +112,7 @@ def check(tool, tmp, op, inputs, attributes, outputs, opened):
                 faults.append(f'output {i}: {value.dtype} {value.shape} is inferred as {found}')
                 continue
             for axis, (dim, size) in enumerate(zip(found.shape.dim, value.shape)):
-                got = evaluate(dim, sizes)
+                got = size_of(dim, sizes)
                 if got != size and not (got is None and axis in opened.get(i, [])):
                     faults.append(f'output {i} axis {axis}: {size} is inferred as {dim} (named sizes: {named})')
     return faults

@@ -16,7 +16,7 @@ using namespace onnxopt;
 
 namespace {
 
-// Every version of a defined operator is claimed by a definition with a rule and a kernel.
+// Every version of a defined operator is claimed by a definition with a shape rule.
 TEST(Operators, DefinitionsCoverTheirVersions) {
   Context c;
   OpRegistry &registry = operatorsOf(c);
